@@ -1,0 +1,79 @@
+package fs
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/holtvm/holt/internal/virtio/queue"
+)
+
+var chains = sync.Pool{New: func() any { return new(queue.Chain) }}
+
+// Kick serves all requests of a queue. A lone quick request is served here, on
+// the goroutine that is awake already; others get goroutines of their own, as
+// many as the queue has entries at most, so that a slow one holds up nobody.
+func (d *Device) Kick(i int) {
+	rq := &d.queues[i]
+	var last *queue.Chain
+	rq.q.DisableKicks()
+	for {
+		c := chains.Get().(*queue.Chain)
+		ok, err := rq.q.Pop(c)
+		if err != nil {
+			return
+		}
+		if ok {
+			if last != nil {
+				rq.spawn(d.server, last)
+			}
+			if last = c; i != hiprio && slow(c) {
+				rq.spawn(d.server, c)
+				last = nil
+			}
+			continue
+		}
+		chains.Put(c)
+		if last != nil {
+			serve(d.server, rq.q, last)
+			last = nil
+			continue
+		}
+		if !rq.q.EnableKicks() {
+			return
+		}
+		rq.q.DisableKicks()
+	}
+}
+
+func (rq *requestQueue) spawn(s Server, c *queue.Chain) {
+	rq.inFlight.Go(func() { serve(s, rq.q, c) })
+}
+
+func serve(s Server, q *queue.Queue, c *queue.Chain) {
+	n := s.HandleRequest(c.Readable, c.Writable)
+	q.Push(c, n)
+	q.Signal()
+	chains.Put(c)
+}
+
+// FUSE operations that may wait for the disk for long (linux/fuse.h).
+const (
+	opFsync         = 20
+	opSetlkw        = 33
+	opFsyncdir      = 30
+	opFallocate     = 43
+	opCopyFileRange = 47
+	opSyncfs        = 50
+)
+
+// slow says whether a request may take so long that others must not wait behind
+// it. The guest may lie; then it waits for itself.
+func slow(c *queue.Chain) bool {
+	var header [8]byte // len, opcode
+	c.Read(header[:], 0)
+	switch binary.LittleEndian.Uint32(header[4:]) {
+	case opFsync, opFsyncdir, opSetlkw, opFallocate, opCopyFileRange, opSyncfs:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,88 @@
+// Package virtio is what devices and transports share: the Device interface,
+// device types and feature bits (virtio 1.2).
+//
+// A device is written once against this package and
+// [github.com/holtvm/holt/internal/virtio/queue]. A transport (vhost-user for
+// QEMU, virtio-mmio for our own monitor) negotiates features, resolves rings and
+// turns notifications into calls of Kick. The device never learns which
+// transport carries it.
+package virtio
+
+import "github.com/holtvm/holt/internal/virtio/queue"
+
+// DeviceType is a virtio device ID (virtio 1.2, section 5).
+type DeviceType uint32
+
+// The devices that Holt has.
+const (
+	TypeConsole DeviceType = 3
+	TypeEntropy DeviceType = 4
+	TypeVsock   DeviceType = 19
+	TypeFS      DeviceType = 26
+)
+
+// String is the device's short name, as logs and errors show it.
+func (t DeviceType) String() string {
+	switch t {
+	case TypeConsole:
+		return "console"
+	case TypeEntropy:
+		return "rng"
+	case TypeVsock:
+		return "vsock"
+	case TypeFS:
+		return "fs"
+	}
+	return "unknown"
+}
+
+// Feature bits that concern the ring or the transport (virtio 1.2, section 6).
+// Transports offer them for every device; devices do not list them.
+const (
+	FeatureIndirectDesc uint64 = 1 << 28
+	FeatureEventIdx     uint64 = 1 << 29
+	FeatureVersion1     uint64 = 1 << 32
+)
+
+// Device is one virtio device. A transport calls the methods from one goroutine
+// at a time per queue; a device guards what its queues share.
+//
+// The life of a queue is StartQueue, any number of Kick, StopQueue. Features and
+// the memory behind the queues stay as they are between the first StartQueue and
+// the last StopQueue.
+type Device interface {
+	// Type is the device's ID.
+	Type() DeviceType
+	// Features are the device-specific feature bits offered to the driver.
+	Features() uint64
+	// SetFeatures tells which of the offered bits the driver accepted. It comes
+	// before any StartQueue.
+	SetFeatures(accepted uint64)
+	// QueueSizes gives each queue's largest size; its length is their number.
+	QueueSizes() []uint16
+	// ReadConfig copies the device's configuration space from off on into p;
+	// what lies beyond the space reads as zero. off is the driver's: any value.
+	ReadConfig(off uint32, p []byte)
+	// WriteConfig is a driver's write to the configuration space. Writes that
+	// the device does not define are ignored.
+	WriteConfig(off uint32, p []byte)
+	// StartQueue hands queue i to the device, which may use it until StopQueue.
+	StartQueue(i int, q *queue.Queue)
+	// Kick says that the driver may have made chains available on queue i.
+	Kick(i int)
+	// StopQueue returns when the device no longer touches queue i or any
+	// memory that it got from it. Requests in flight are finished or dropped.
+	StopQueue(i int)
+	// Reset brings the device to its state before any driver. Queues are
+	// stopped by then.
+	Reset()
+}
+
+// ReadConfigSpace is the common body of ReadConfig: it copies from a device's
+// whole configuration space and fills with zeros what is beyond.
+func ReadConfigSpace(space []byte, off uint32, p []byte) {
+	clear(p)
+	if uint64(off) < uint64(len(space)) {
+		copy(p, space[off:])
+	}
+}
