@@ -1,0 +1,110 @@
+package holt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Each check in this file returns what is wrong with a path on the host as
+// "must …", followed by the cause. The path itself is left out: the FieldError
+// around it names it.
+
+func checkDirectory(path string) error {
+	return checkKind(path, "an existing directory", fs.FileMode.IsDir)
+}
+
+func checkRegularFile(path string) error {
+	return checkKind(path, "an existing regular file", fs.FileMode.IsRegular)
+}
+
+func checkKind(path, want string, is func(fs.FileMode) bool) error {
+	if err := checkNUL(path); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("must be %s: %w", want, cause(err))
+	}
+	if !is(info.Mode()) {
+		return fmt.Errorf("must be %s: it is %s", want, kind(info.Mode()))
+	}
+	return nil
+}
+
+// checkGzipFile looks at the magic only; the content is the boot's business.
+func checkGzipFile(path string) error {
+	// Before opening: the open of a FIFO would wait for a writer.
+	if err := checkRegularFile(path); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("must be readable: %w", cause(err))
+	}
+	defer f.Close()
+	var magic [2]byte
+	switch _, err := io.ReadFull(f, magic[:]); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b")
+	case err != nil:
+		return fmt.Errorf("must be readable: %w", cause(err))
+	}
+	if magic != [2]byte{0x1f, 0x8b} { // RFC 1952, 2.3.1
+		return fmt.Errorf("must be a gzip-compressed cpio archive: it starts with % x, not 1f 8b", magic)
+	}
+	return nil
+}
+
+// checkOutputFile finds out whether path could be created or truncated, and
+// does neither: a configuration that is only checked must not cost a file.
+func checkOutputFile(path string) error {
+	if err := checkNUL(path); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return errors.New("must be a file: it is a directory")
+	case err == nil:
+		if err := unix.Access(path, unix.W_OK); err != nil {
+			return fmt.Errorf("must be writable: %w", err)
+		}
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("must be a writable file: %w", cause(err))
+	}
+	dir := filepath.Dir(path)
+	if err := checkDirectory(dir); err != nil {
+		return fmt.Errorf("its directory %w", err)
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("its directory must be writable: %w", err)
+	}
+	return nil
+}
+
+// cause strips the operation and the path from a file error.
+func cause(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode.IsRegular():
+		return "a regular file"
+	}
+	return "neither a regular file nor a directory"
+}

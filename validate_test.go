@@ -1,0 +1,306 @@
+package holt
+
+import (
+	"errors"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// host is a directory with one path of each kind.
+type host struct{ dir string }
+
+func newHost(t *testing.T) host {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"file": "text", "empty": "", "short": "\x1f", "rootfs.gz": "\x1f\x8b\x08", "vmlinux": "\x7fELF",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "root"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return host{dir}
+}
+
+func (h host) path(name string) string { return filepath.Join(h.dir, name) }
+
+// config is the smallest valid Config.
+func (h host) config() Config {
+	c := DefaultConfig()
+	c.RootPath = h.path("root")
+	c.ExecPath = "/bin/true"
+	return c
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestValidateAccepts(t *testing.T) {
+	h := newHost(t)
+	mapped := func(guest string) PathPair { return PathPair{Host: h.dir, Guest: guest} }
+	for name, change := range map[string]func(*Config){
+		"the smallest":             func(*Config) {},
+		"one quota":                func(c *Config) { c.CPUQuotaUS = ptr(uint64(1000)) },
+		"64 MiB":                   func(c *Config) { c.MemoryMB = 64 },
+		"255 vCPUs":                func(c *Config) { c.VCPUCount = 255 },
+		"a kernel":                 func(c *Config) { c.KernelPath = h.path("vmlinux") },
+		"an archive root":          func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("rootfs.gz") },
+		"an overlay":               func(c *Config) { c.RootOverlay = true },
+		"nested mappings":          func(c *Config) { c.MappedDirs = []PathPair{mapped("/a"), mapped("/a/b"), mapped("/devices")} },
+		"one host directory twice": func(c *Config) { c.MappedDirs = []PathPair{mapped("/a"), mapped("/b")} },
+		"a bare program name":      func(c *Config) { c.ExecPath = "true" },
+		"a relative program":       func(c *Config) { c.ExecPath = "./bin/true" },
+		"an empty argument":        func(c *Config) { c.Args = []string{"", "\xff"} },
+		"a repeated variable":      func(c *Config) { c.Env = []EnvPair{{"A", "1"}, {"A", "2"}} },
+		"bytes in a variable":      func(c *Config) { c.Env = []EnvPair{{"A", "\xff"}} },
+		"a working directory":      func(c *Config) { c.WorkdirPath = "/not/on/the/host" },
+		"two rlimits":              func(c *Config) { c.Rlimits = []Rlimit{{RlimitCPU, 1, 2}, {RlimitAS, 1, RlimInfinity}} },
+		"a port on tcp and udp":    func(c *Config) { c.PortMap = []PortPair{{Host: 1, Guest: 1}, {Host: 1, Guest: 1, Protocol: UDP}} },
+		"an address":               func(c *Config) { c.AssignedIP = netip.MustParseAddr("192.168.1.2") },
+		"local ports": func(c *Config) {
+			c.LocalOnly, c.PortMap = true, []PortPair{{Host: 1, Guest: 1}, {HostIP: netip.MustParseAddr("127.0.0.2"), Host: 2, Guest: 2}}
+		},
+		"a new console file":  func(c *Config) { c.ConsoleOutput = h.path("console.log") },
+		"an old console file": func(c *Config) { c.ConsoleOutput = h.path("file") },
+		"a console device":    func(c *Config) { c.ConsoleOutput = "/dev/null" },
+		"trace":               func(c *Config) { c.LogLevel = LogTrace },
+	} {
+		c := h.config()
+		change(&c)
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(h.path("console.log")); err == nil {
+		t.Error("Validate created the console file")
+	}
+	if content, err := os.ReadFile(h.path("file")); err != nil || string(content) != "text" {
+		t.Errorf("Validate left %q in the console file, %v", content, err)
+	}
+}
+
+// Each change makes exactly one problem; DIR stands for the test's directory.
+func TestValidateRefuses(t *testing.T) {
+	h := newHost(t)
+	pair := func(host, guest string) PathPair { return PathPair{Host: h.path(host), Guest: guest} }
+	ports := func(texts ...string) (pairs []PortPair) {
+		for _, text := range texts {
+			p, err := ParsePortPair(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pairs = append(pairs, p)
+		}
+		return pairs
+	}
+	type change = func(*Config)
+	for _, test := range []struct {
+		change change
+		want   string
+	}{
+		{func(c *Config) { c.VCPUCount = 0 }, `vcpu_count: 0: must be at least 1`},
+		{func(c *Config) { c.MemoryMB = 63 }, `memory_mb: 63: must be at least 64 (MiB)`},
+		{func(c *Config) { c.CPUQuotaUS = ptr(uint64(999)) }, `cpu_quota_us: 999: must be at least 1000 (µs in each 100 ms)`},
+		{func(c *Config) { c.KernelPath = h.path("nope") }, `kernel_path: "DIR/nope": must be an existing regular file: no such file or directory`},
+		{func(c *Config) { c.KernelPath = h.path("root") }, `kernel_path: "DIR/root": must be an existing regular file: it is a directory`},
+		{func(c *Config) { c.KernelPath = h.path("fifo") }, `kernel_path: "DIR/fifo": must be an existing regular file: it is neither a regular file nor a directory`},
+		{func(c *Config) { c.KernelPath = "a\x00b" }, `kernel_path: "a\x00b": must not contain a NUL byte`},
+
+		{func(c *Config) { c.RootPath = "" }, `root_path: must be set, or rootfs_path instead: the guest needs a root filesystem`},
+		{func(c *Config) { c.RootfsPath = h.path("rootfs.gz") }, `root_path: "DIR/root": must not be set together with rootfs_path; exactly one is the root`},
+		{func(c *Config) { c.RootPath = h.path("nope") }, `root_path: "DIR/nope": must be an existing directory: no such file or directory`},
+		{func(c *Config) { c.RootPath = h.path("file") }, `root_path: "DIR/file": must be an existing directory: it is a regular file`},
+		{func(c *Config) { c.RootPath = h.path("file/x") }, `root_path: "DIR/file/x": must be an existing directory: not a directory`},
+		{func(c *Config) { c.RootPath = "\x00" }, `root_path: "\x00": must not contain a NUL byte`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("nope") }, `rootfs_path: "DIR/nope": must be an existing regular file: no such file or directory`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("fifo") }, `rootfs_path: "DIR/fifo": must be an existing regular file: it is neither a regular file nor a directory`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("file") }, `rootfs_path: "DIR/file": must be a gzip-compressed cpio archive: it starts with 74 65, not 1f 8b`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("empty") }, `rootfs_path: "DIR/empty": must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("short") }, `rootfs_path: "DIR/short": must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b`},
+		{func(c *Config) { c.RootPath, c.RootfsPath, c.RootOverlay = "", h.path("rootfs.gz"), true }, `root_overlay: true: must be used with root_path; a rootfs_path root is in guest memory anyway`},
+
+		{func(c *Config) { c.MappedDirs = []PathPair{pair("nope", "/a")} }, `mapped_dirs: "DIR/nope:/a": host path must be an existing directory: no such file or directory`},
+		{func(c *Config) { c.MappedDirs = []PathPair{pair("file", "/a")} }, `mapped_dirs: "DIR/file:/a": host path must be an existing directory: it is a regular file`},
+		{func(c *Config) { c.MappedDirs = []PathPair{pair("root", "/a"), pair("", "/a")} }, `mapped_dirs: "DIR:/a": guest path "/a" must be used only once`},
+		{func(c *Config) { c.MappedDirs = []PathPair{pair("root", "/proc/x")} }, `mapped_dirs: "DIR/root:/proc/x": guest path "/proc/x" must not be in /proc, /sys, /dev`},
+		{func(c *Config) { c.MappedDirs = []PathPair{pair("root", "/")} }, `mapped_dirs: "DIR/root:/": guest path must not be "/"; root_path is what becomes the root`},
+		{func(c *Config) { c.MappedDirs = []PathPair{pair("root", "/a/")} }, `mapped_dirs: "DIR/root:/a/": guest path "/a/" must be clean: "/a"`},
+		{func(c *Config) { c.MappedDirs = []PathPair{{}} }, `mapped_dirs: ":": host path is empty; must be host:guest[:ro] or path`},
+
+		{func(c *Config) { c.ExecPath = "" }, `exec_path: must be set to the program to run: an absolute path, or a name to look up in the guest's PATH`},
+		{func(c *Config) { c.ExecPath = "a\x00" }, `exec_path: "a\x00": must not contain a NUL byte`},
+		{func(c *Config) { c.Args = []string{"ok", "a\x00b"} }, `args: "a\x00b": must not contain a NUL byte`},
+		{func(c *Config) { c.Env = []EnvPair{{"1A", "x"}} }, `env: "1A=x": key "1A" must match [A-Za-z_][A-Za-z0-9_]*`},
+		{func(c *Config) { c.Env = []EnvPair{{"A", "\x00"}} }, `env: "A=\x00": must not contain a NUL byte`},
+		{func(c *Config) { c.WorkdirPath = "work" }, `workdir_path: "work": must be an absolute path in the guest`},
+		{func(c *Config) { c.WorkdirPath = "/\x00" }, `workdir_path: "/\x00": must not contain a NUL byte`},
+
+		{func(c *Config) { c.Rlimits = []Rlimit{{RlimitCPU, 2, 1}} }, `rlimits: "RLIMIT_CPU=2:1": soft limit 2 must be at most the hard limit 1`},
+		{func(c *Config) { c.Rlimits = []Rlimit{{RlimitCPU, 1, 1}, {RlimitAS, 1, 1}, {RlimitCPU, 2, 2}} }, `rlimits: "RLIMIT_CPU=2:2": RLIMIT_CPU must be limited only once`},
+
+		{func(c *Config) { c.PortMap = []PortPair{{Host: 0, Guest: 80}} }, `port_map: "0:80": host port "0" must be a number from 1 to 65535`},
+		{func(c *Config) { c.PortMap = ports("8080:80", "127.0.0.1:8080:81") }, `port_map: "127.0.0.1:8080:81": host port 8080/tcp must be published only once for an address; "8080:80" has it`},
+		{func(c *Config) { c.PortMap = ports("10.0.0.1:53:53/udp", "0.0.0.0:53:53/udp") }, `port_map: "0.0.0.0:53:53/udp": host port 53/udp must be published only once for an address; "10.0.0.1:53:53/udp" has it`},
+		{func(c *Config) { c.LocalOnly, c.PortMap = true, ports("0.0.0.0:80:80") }, `port_map: "0.0.0.0:80:80": must name a loopback address, or none, when local_only is set`},
+		{func(c *Config) { c.LocalOnly, c.PortMap = true, ports("10.0.0.1:80:80") }, `port_map: "10.0.0.1:80:80": must name a loopback address, or none, when local_only is set`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("fd00::1") }, `assigned_ip: "fd00::1": must be an IPv4 address, such as 10.0.2.15`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("::ffff:10.0.0.1") }, `assigned_ip: "::ffff:10.0.0.1": must be an IPv4 address, such as 10.0.2.15`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("0.0.0.0") }, `assigned_ip: "0.0.0.0": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("127.0.0.1") }, `assigned_ip: "127.0.0.1": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("224.0.0.1") }, `assigned_ip: "224.0.0.1": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("255.255.255.255") }, `assigned_ip: "255.255.255.255": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
+
+		{func(c *Config) { c.ConsoleOutput = h.path("nope/log") }, `console_output: "DIR/nope/log": its directory must be an existing directory: no such file or directory`},
+		{func(c *Config) { c.ConsoleOutput = h.path("file/log") }, `console_output: "DIR/file/log": must be a writable file: not a directory`},
+		{func(c *Config) { c.ConsoleOutput = h.path("root") }, `console_output: "DIR/root": must be a file: it is a directory`},
+		{func(c *Config) { c.ConsoleOutput = "log\x00" }, `console_output: "log\x00": must not contain a NUL byte`},
+		{func(c *Config) { c.LogLevel = 6 }, `log_level: 6: must be one of off, error, warn, info, debug, trace`},
+	} {
+		c := h.config()
+		test.change(&c)
+		err := c.Validate()
+		if err == nil {
+			t.Errorf("accepted; want %s", test.want)
+			continue
+		}
+		if got := strings.ReplaceAll(err.Error(), h.dir, "DIR"); got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+		var field *FieldError
+		if !errors.As(err, &field) || !strings.HasPrefix(test.want, field.Field+": ") {
+			t.Errorf("%v: FieldError %+v", err, field)
+		}
+	}
+}
+
+func TestValidateReportsEveryProblem(t *testing.T) {
+	err := Config{
+		MemoryMB:      1,
+		CPUQuotaUS:    ptr(uint64(0)),
+		KernelPath:    "/nope/kernel",
+		RootPath:      "/nope/root",
+		RootfsPath:    "/nope/rootfs",
+		MappedDirs:    []PathPair{{Host: "/nope", Guest: "/a"}, {Host: "/", Guest: "a"}},
+		Args:          []string{"\x00", "fine", "\x00"},
+		Env:           []EnvPair{{}},
+		WorkdirPath:   "w",
+		Rlimits:       []Rlimit{{Resource: math.MaxUint8}},
+		PortMap:       []PortPair{{}},
+		AssignedIP:    netip.IPv6Loopback(),
+		ConsoleOutput: "/nope/console/log",
+		LogLevel:      math.MaxUint8,
+	}.Validate()
+	want := []string{
+		"vcpu_count", "memory_mb", "cpu_quota_us", "kernel_path", "root_path", "root_path", "rootfs_path",
+		"mapped_dirs", "mapped_dirs", "exec_path", "args", "args", "env", "workdir_path", "rlimits",
+		"port_map", "assigned_ip", "console_output", "log_level",
+	}
+	if got := fieldsOf(t, err); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("problems with %v\nwant          %v", got, want)
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		t.Error("the cause of a missing file is lost")
+	}
+}
+
+// fieldsOf returns the fields that a joined error complains about, in order.
+func fieldsOf(t *testing.T, err error) []string {
+	t.Helper()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("%v is not a joined error", err)
+	}
+	var fields []string
+	for _, err := range joined.Unwrap() {
+		field, ok := err.(*FieldError)
+		if !ok {
+			t.Fatalf("%v is not a *FieldError", err)
+		}
+		fields = append(fields, field.Field)
+	}
+	return fields
+}
+
+func TestValidateWantsWritableConsole(t *testing.T) {
+	// Relative paths: nobody may not enter the temporary directory's parent.
+	t.Chdir(newHost(t).dir)
+	for _, test := range []struct {
+		entry string // whose mode is set
+		mode  os.FileMode
+		path  string
+		want  string
+	}{
+		{"file", 0o666, "file", ""},
+		{"file", 0o444, "file", "must be writable: permission denied"},
+		{"root", 0o777, "root/new", ""},
+		{"root", 0o555, "root/new", "its directory must be writable: permission denied"},
+	} {
+		if err := os.Chmod(test.entry, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		asNobody(t, func() {
+			if err := checkOutputFile(test.path); err != nil {
+				got = err.Error()
+			}
+		})
+		if got != test.want {
+			t.Errorf("%s with %s %v: %q, want %q", test.path, test.entry, test.mode, got, test.want)
+		}
+	}
+}
+
+// asNobody calls f with the real user id of nobody if the test runs as root,
+// whom no file mode stops. It is the thread's id, so the thread dies with it.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	const nobody, unchanged = 65534, ^uintptr(0)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock
+		if os.Getuid() == 0 {
+			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, unchanged, unchanged); errno != 0 {
+				done <- errno
+				return
+			}
+		}
+		f()
+		done <- nil
+	}()
+	if err := <-done; err != nil {
+		t.Fatalf("become nobody: %v", err)
+	}
+}
+
+func TestUnsupported(t *testing.T) {
+	c := fullConfig()
+	err := c.Unsupported()
+	want := "cpu_quota_us rootfs_path port_map assigned_ip local_only"
+	if got := strings.Join(fieldsOf(t, err), " "); got != want {
+		t.Errorf("unsupported: %s; want %s", got, want)
+	}
+	for _, err := range err.(interface{ Unwrap() []error }).Unwrap() {
+		if !errors.Is(err, ErrNotSupported) {
+			t.Errorf("%v does not wrap ErrNotSupported", err)
+		}
+	}
+	if !strings.Contains(err.Error(), "port_map: this build of Holt cannot publish ports yet") {
+		t.Errorf("unexpected text: %v", err)
+	}
+	c.CPUQuotaUS, c.RootfsPath, c.PortMap, c.AssignedIP, c.LocalOnly = nil, "", nil, netip.Addr{}, false
+	if err := c.Unsupported(); err != nil {
+		t.Errorf("everything else is supported: %v", err)
+	}
+}
