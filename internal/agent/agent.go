@@ -1,0 +1,187 @@
+// Package agent is the guest's pid 1. It loads the modules that the guest
+// needs, asks the host over vsock what to do, mounts the shared directories,
+// becomes the root of the guest's file system, runs the main program, serves
+// the host's operations, reaps every process, and powers off in the end.
+//
+// One boot, in order: Main, boot (modules.go, vsock.go), prepare (root.go,
+// sysmounts.go, identity.go), runMain (stream.go), powerOff (power.go). The
+// operations that the host starts meanwhile are in serve.go. What is sent is
+// specified in docs/agent-protocol.md and written in internal/agentproto.
+//
+// Time counts here: under software emulation every package that is linked in
+// costs part of a millisecond before main, so this one imports little, and no
+// package net.
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/agent/program"
+	"github.com/holtvm/holt/internal/agentproto"
+)
+
+// Main is the program holt-agent. In a guest it does not return; elsewhere it
+// returns the exit status.
+func Main() int {
+	started := uptime()
+	if len(os.Args) > 0 && os.Args[0] == program.ShimArg0 {
+		program.RunShim(os.Args)
+		return 127
+	}
+	if os.Getpid() != 1 {
+		complain("this is the first process of a Holt guest and cannot be run elsewhere")
+		return 1
+	}
+	a := &agent{started: started, reaper: program.NewReaper()}
+	a.guard(a.live)()
+	powerOff()
+	return 1
+}
+
+// agent is the state of pid 1.
+type agent struct {
+	started time.Duration // since the guest's boot
+	modules []module
+	reaper  *program.Reaper
+	// stopping is set when the guest is going down: nothing new is started.
+	stopping atomic.Bool
+}
+
+// complain writes a line to the console. In normal operation there is none.
+func complain(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "holt-agent: "+format+"\n", args...)
+}
+
+// guard returns f such that a panic in it is reported and powers off: without
+// its pid 1 the kernel would panic and say much less.
+func (a *agent) guard(f func()) func() {
+	return func() {
+		defer func() {
+			if r := recover(); r != nil {
+				complain("internal error: %v\n%s", r, debug.Stack())
+				powerOff()
+			}
+		}()
+		f()
+	}
+}
+
+// live is the guest's life from the first instruction to the main program's
+// end.
+func (a *agent) live() {
+	// Ctrl-Alt-Del is to be a signal, and files to have the usual modes.
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
+		complain("take over ctrl-alt-del: %v", err)
+	}
+	unix.Umask(0o022)
+	go a.guard(a.reaper.Run)()
+	a.watchSignals()
+
+	ch, spec, err := a.boot()
+	if err != nil {
+		complain("%v", err)
+		if ch != nil {
+			ch.fail(err)
+			ch.linger(lingerTimeout)
+		}
+		return
+	}
+	if err := a.runMain(ch, spec); err != nil {
+		complain("%v", err)
+	}
+}
+
+// boot loads the core modules, dials the host and returns what it wants. The
+// channel is returned with an error too once there is one.
+func (a *agent) boot() (*channel, agentproto.BootSpec, error) {
+	var spec agentproto.BootSpec
+	var err error
+	if a.modules, err = readManifest("/"); err != nil {
+		return nil, spec, err
+	}
+	if err := loadModules("/", a.modules, groupCore); err != nil {
+		return nil, spec, err
+	}
+	conn, err := dialHost(agentproto.BootPort)
+	if err != nil {
+		return nil, spec, err
+	}
+	ch := newChannel(conn)
+	if err := ch.out.Hello(a.hello()); err != nil {
+		return ch, spec, fmt.Errorf("greet the host: %w", err)
+	}
+	b, err := ch.specification()
+	if err != nil {
+		return ch, spec, fmt.Errorf("receive the boot specification: %w", err)
+	}
+	if spec, err = agentproto.DecodeBootSpec(b); err != nil {
+		return ch, spec, err
+	}
+	return ch, spec, a.prepare(spec)
+}
+
+func (a *agent) hello() agentproto.Hello {
+	h := agentproto.Hello{PID: os.Getpid(), StartUS: a.started.Microseconds(), DialUS: uptime().Microseconds()}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		h.Kernel, h.Machine = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:])
+	}
+	return h
+}
+
+// prepare makes the guest what spec says, up to the main program.
+func (a *agent) prepare(spec agentproto.BootSpec) error {
+	if err := a.makeRoot(spec.Mounts); err != nil {
+		return err
+	}
+	if err := setIdentity(spec); err != nil {
+		return err
+	}
+	if err := program.SetDefaultLimits(); err != nil {
+		return err
+	}
+	// Before the program runs, so that the host may use it from "started" on.
+	return a.serve()
+}
+
+// runMain runs the main program and reports its end to the host.
+func (a *agent) runMain(ch *channel, spec agentproto.BootSpec) error {
+	proc, failure := program.Start(a.reaper, spec.Program)
+	if failure != nil {
+		ch.fail(failure)
+		ch.linger(lingerTimeout)
+		return nil
+	}
+	s := &stream{
+		ch:   ch,
+		proc: proc,
+		// With everything killed the pipes end, so all output is sent.
+		ended: func() {
+			a.stopping.Store(true)
+			killAll(unix.SIGKILL)
+		},
+		// The host may end the machine as soon as it has read the exit.
+		flushed: unix.Sync,
+		idle:    5 * time.Second,
+	}
+	if err := s.run(); err != nil && !errors.Is(err, errHostGone) {
+		return err
+	}
+	return nil
+}
+
+// uptime is the time since the guest's boot.
+func uptime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}

@@ -1,0 +1,45 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/agentproto"
+)
+
+// setIdentity sets the host name, the clock, and the loopback interface up.
+func setIdentity(spec agentproto.BootSpec) error {
+	if spec.Hostname != "" {
+		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
+			return fmt.Errorf("set host name: %w", err)
+		}
+	}
+	if spec.ClockNS != 0 {
+		ts := unix.NsecToTimespec(spec.ClockNS)
+		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
+			return fmt.Errorf("set clock to %v: %w", time.Unix(0, spec.ClockNS), err)
+		}
+	}
+	if err := loopbackUp(); err != nil {
+		complain("set loopback interface up: %v", err) // many programs do without
+	}
+	return nil
+}
+
+// loopbackUp gives the guest 127.0.0.1 and ::1, which the kernel adds itself
+// to a loopback interface that is up.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
+}

@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/agentproto"
+)
+
+// volume is a file system to mount.
+type volume struct {
+	kind   string   // as in /proc/filesystems
+	source string   // tag or label
+	opts   []string // "key=value" or "flag", understood by the file system
+	attrs  int      // unix.MOUNT_ATTR_*
+}
+
+// attach mounts v on the directory that fd refers to. Mounting on a descriptor
+// and not on a path means that nothing can be swapped in between.
+func (v volume) attach(fd int) error {
+	fs, err := unix.Fsopen(v.kind, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("open file system %s: %w", v.kind, err)
+	}
+	defer unix.Close(fs)
+	m, err := v.create(fs)
+	if err != nil {
+		if log := fsLog(fs); log != "" {
+			return fmt.Errorf("mount %s: %w (%s)", v.kind, err, log)
+		}
+		return fmt.Errorf("mount %s: %w", v.kind, err)
+	}
+	defer unix.Close(m)
+	if err := unix.MoveMount(m, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return fmt.Errorf("attach %s: %w", v.kind, err)
+	}
+	return nil
+}
+
+func (v volume) create(fs int) (int, error) {
+	if err := unix.FsconfigSetString(fs, "source", v.source); err != nil {
+		return -1, err
+	}
+	for _, o := range v.opts {
+		var err error
+		if key, value, ok := strings.Cut(o, "="); ok {
+			err = unix.FsconfigSetString(fs, key, value)
+		} else {
+			err = unix.FsconfigSetFlag(fs, o)
+		}
+		if err != nil {
+			return -1, fmt.Errorf("option %s: %w", o, err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, v.attrs)
+}
+
+// fsLog returns the first thing that the kernel has to say about fs.
+func fsLog(fs int) string {
+	var buf [256]byte
+	n, err := unix.Read(fs, buf[:])
+	if err != nil || n < 2 {
+		return ""
+	}
+	return strings.TrimSpace(string(buf[2:n])) // it begins with a level, such as "e "
+}
+
+// openDir opens a directory of the tree at root for mounting on. Symbolic
+// links are followed as if root were "/", so they cannot lead out of it.
+func openDir(root int, p string) (int, error) {
+	return unix.Openat2(root, p, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+}
+
+// makeDir is openDir that makes what is missing.
+func makeDir(root int, p string) (int, error) {
+	fd, err := openDir(root, p)
+	if !errors.Is(err, unix.ENOENT) || p == "/" {
+		return fd, err
+	}
+	parent, err := makeDir(root, path.Dir(p))
+	if err != nil {
+		return -1, err
+	}
+	err = unix.Mkdirat(parent, path.Base(p), 0o755)
+	_ = unix.Close(parent)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return -1, err
+	}
+	return openDir(root, p)
+}
+
+// mountError gives err the protocol's kind, and says where it happened.
+func mountError(target string, err error) error {
+	msg := fmt.Sprintf("mount on %s: %v", target, err)
+	if errors.Is(err, unix.EROFS) {
+		msg = fmt.Sprintf("mount on %s: the directory does not exist in the guest's root, which is read-only, so it cannot be made", target)
+	}
+	return &agentproto.Error{Kind: agentproto.KindMount, Message: msg}
+}

@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/agentproto"
+)
+
+// connectTimeout is how long the host may take to accept, in seconds. The
+// kernel's own two seconds are short for a busy host that emulates the guest.
+const connectTimeout = 20
+
+// dialHost connects to a vsock port of the host.
+func dialHost(port uint32) (*os.File, error) {
+	fd, err := vsockSocket()
+	if err != nil {
+		return nil, err
+	}
+	// The level of vsock options is the family's number (vsock(7)).
+	tv := unix.Timeval{Sec: connectTimeout}
+	if err := unix.SetsockoptTimeval(fd, unix.AF_VSOCK, unix.SO_VM_SOCKETS_CONNECT_TIMEOUT, &tv); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("set vsock connect timeout: %w", err)
+	}
+	for {
+		err = unix.Connect(fd, &unix.SockaddrVM{CID: agentproto.HostCID, Port: port})
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err == nil {
+		return pollable(fd, "host")
+	}
+	_ = unix.Close(fd)
+	if errors.Is(err, unix.ENODEV) {
+		return nil, errors.New("this guest has no vsock device that the kernel knows: " +
+			"the machine lacks a virtio-vsock device, or the kernel its driver (vmw_vsock_virtio_transport, virtio_pci or virtio_mmio)")
+	}
+	return nil, fmt.Errorf("connect to port %d of the host over vsock: %w", port, err)
+}
+
+func vsockSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return -1, errors.New("this kernel has no virtio-vsock transport: it needs CONFIG_VSOCKETS and CONFIG_VIRTIO_VSOCKETS, built in or as modules in the initramfs")
+	}
+	if err != nil {
+		return -1, fmt.Errorf("make vsock socket: %w", err)
+	}
+	return fd, nil
+}
+
+// pollable makes a file of a socket that waits in the runtime's poller.
+func pollable(fd int, name string) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("set vsock socket non-blocking: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// listener accepts connections from the host.
+type listener struct{ f *os.File }
+
+// listenVsock listens on a vsock port of the guest.
+func listenVsock(port uint32) (*listener, error) {
+	fd, err := vsockSocket()
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: port}); err == nil {
+		err = unix.Listen(fd, 128)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("listen on vsock port %d: %w", port, err)
+	}
+	f, err := pollable(fd, "service")
+	if err != nil {
+		return nil, err
+	}
+	return &listener{f}, nil
+}
+
+// accept returns the next connection from the host. Any other peer, such as a
+// program in this guest over a loopback transport, is turned away.
+func (l *listener) accept() (*os.File, error) {
+	sc, err := l.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		var fd int
+		var from unix.Sockaddr
+		var aerr error
+		err := sc.Read(func(lfd uintptr) bool {
+			fd, from, aerr = unix.Accept4(int(lfd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			return !errors.Is(aerr, unix.EAGAIN)
+		})
+		if err != nil {
+			return nil, err
+		}
+		if errors.Is(aerr, unix.EINTR) || errors.Is(aerr, unix.ECONNABORTED) {
+			continue
+		}
+		if aerr != nil {
+			return nil, aerr
+		}
+		if vm, ok := from.(*unix.SockaddrVM); !ok || vm.CID != agentproto.HostCID {
+			_ = unix.Close(fd)
+			continue
+		}
+		return os.NewFile(uintptr(fd), "operation"), nil
+	}
+}

@@ -1,0 +1,200 @@
+package agentproto
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// exampleProgram uses every field.
+var exampleProgram = Program{
+	Path: "sh", Args: []string{"-c", "echo hello"}, Env: []string{"LANG=C.UTF-8"}, Cwd: "/srv", User: "nobody:users",
+	TTY: true, Window: WindowSize{Rows: 24, Cols: 80}, Stdin: true,
+	Rlimits: []Rlimit{{Resource: 7, Soft: 1024, Hard: 1<<64 - 1}},
+}
+
+// goldens are one of each message: how it is written, and what reading the
+// same bytes must give.
+var goldens = []struct {
+	name  string
+	from  Sender
+	write func(*Writer) error
+	read  func(*Reader) (any, error)
+	want  any
+}{
+	{"hello", Agent,
+		func(w *Writer) error {
+			return w.Hello(Hello{Kernel: "6.1.0-56-cloud-amd64", Machine: "x86_64", PID: 1, StartUS: 1251784, DialUS: 1411009})
+		},
+		func(r *Reader) (any, error) { return r.Hello() },
+		Hello{Holt: 1, Kernel: "6.1.0-56-cloud-amd64", Machine: "x86_64", PID: 1, StartUS: 1251784, DialUS: 1411009}},
+	{"boot-spec", Host,
+		func(w *Writer) error { return w.BootSpec(exampleBootSpec()) },
+		frame(TypeSpec, func(f Frame) (any, error) { return DecodeBootSpec(f.Payload) }), exampleBootSpec()},
+	{"request-exec", Host,
+		func(w *Writer) error { return w.Request(Request{Op: OpExec}) },
+		func(r *Reader) (any, error) { return r.Request() }, Request{Holt: 1, Op: OpExec}},
+	{"request-ping", Host,
+		func(w *Writer) error { return w.Request(Request{Op: OpPing}) },
+		func(r *Reader) (any, error) { return r.Request() }, Request{Holt: 1, Op: OpPing}},
+	{"request-shutdown", Host,
+		func(w *Writer) error { return w.Request(Request{Op: OpShutdown, GraceMS: 5000}) },
+		func(r *Reader) (any, error) { return r.Request() }, Request{Holt: 1, Op: OpShutdown, GraceMS: 5000}},
+	{"program", Host,
+		func(w *Writer) error { return w.Program(exampleProgram) },
+		frame(TypeSpec, func(f Frame) (any, error) { return DecodeProgram(f.Payload) }), exampleProgram},
+	{"stdin", Host,
+		func(w *Writer) error { return w.Frame(TypeStdin, []byte("abc\n")) },
+		frame(TypeStdin, func(f Frame) (any, error) { return string(f.Payload), nil }), "abc\n"},
+	{"stdin-eof", Host,
+		func(w *Writer) error { return w.Frame(TypeStdinEOF, nil) },
+		frame(TypeStdinEOF, func(f Frame) (any, error) { return len(f.Payload), nil }), 0},
+	{"winsize", Host,
+		func(w *Writer) error { return w.WindowSize(WindowSize{Rows: 24, Cols: 80}) },
+		frame(TypeWinsize, func(f Frame) (any, error) { return f.WindowSize(), nil }), WindowSize{Rows: 24, Cols: 80}},
+	{"signal", Host,
+		func(w *Writer) error { return w.Signal(15) },
+		frame(TypeSignal, func(f Frame) (any, error) { return f.Signal() }), 15},
+	{"started", Agent,
+		func(w *Writer) error { return w.Started(Started{PID: 57}) },
+		frame(TypeStarted, func(f Frame) (any, error) { return DecodeStarted(f.Payload) }), Started{PID: 57}},
+	{"stdout", Agent,
+		func(w *Writer) error { return w.Frame(TypeStdout, []byte("out\n")) },
+		frame(TypeStdout, func(f Frame) (any, error) { return string(f.Payload), nil }), "out\n"},
+	{"stderr", Agent,
+		func(w *Writer) error { return w.Frame(TypeStderr, []byte("err\n")) },
+		frame(TypeStderr, func(f Frame) (any, error) { return string(f.Payload), nil }), "err\n"},
+	{"exit-code", Agent,
+		func(w *Writer) error { return w.Exit(Exit{Code: 3}) },
+		frame(TypeExit, func(f Frame) (any, error) { return DecodeExit(f.Payload) }), Exit{Code: 3}},
+	{"exit-signal", Agent,
+		func(w *Writer) error { return w.Exit(Exit{Signal: 11, Core: true}) },
+		frame(TypeExit, func(f Frame) (any, error) { return DecodeExit(f.Payload) }), Exit{Signal: 11, Core: true}},
+	{"error", Agent,
+		func(w *Writer) error {
+			return w.Error(&Error{Kind: KindNotFound, Message: "/bin/x does not exist in the guest"})
+		},
+		frame(TypeError, func(f Frame) (any, error) { return DecodeError(f.Payload) }),
+		&Error{Kind: KindNotFound, Message: "/bin/x does not exist in the guest"}},
+	{"credit", Agent,
+		func(w *Writer) error { return w.Credit(StdinWindow) },
+		frame(TypeCredit, func(f Frame) (any, error) { return f.Credit(), nil }), uint32(StdinWindow)},
+	{"stdin-closed", Agent,
+		func(w *Writer) error { return w.Frame(TypeStdinClosed, nil) },
+		frame(TypeStdinClosed, func(f Frame) (any, error) { return len(f.Payload), nil }), 0},
+	{"ok", Agent,
+		func(w *Writer) error { return w.Frame(TypeOK, nil) },
+		frame(TypeOK, func(f Frame) (any, error) { return len(f.Payload), nil }), 0},
+}
+
+func exampleBootSpec() BootSpec {
+	return BootSpec{
+		Holt: Version, Hostname: "holt", ClockNS: 1764000000000000000,
+		Mounts: []Mount{
+			{Tag: "root", Target: "/", Overlay: true},
+			{Tag: "dir0", Target: "/data", ReadOnly: true},
+		},
+		Program: Program{Path: "/bin/true"},
+	}
+}
+
+// frame reads a frame of a type and then decodes it.
+func frame(t Type, decode func(Frame) (any, error)) func(*Reader) (any, error) {
+	return func(r *Reader) (any, error) {
+		f, err := r.Next()
+		if err != nil {
+			return nil, err
+		}
+		if f.Type != t {
+			return f.Type, nil
+		}
+		return decode(f)
+	}
+}
+
+// text is how a message is shown in a golden file: a line as it is; a frame as
+// its header and its payload, JSON as it is and everything else in
+// hexadecimal.
+func text(b []byte) string {
+	if b[0] == '{' {
+		return string(b)
+	}
+	head, payload := b[:HeaderSize], b[HeaderSize:]
+	switch {
+	case len(payload) == 0:
+		return hex.EncodeToString(head) + "\n"
+	case payload[0] == '{':
+		return hex.EncodeToString(head) + " " + string(payload) + "\n"
+	}
+	return hex.EncodeToString(head) + " " + hex.EncodeToString(payload) + "\n"
+}
+
+func TestGolden(t *testing.T) {
+	for _, g := range goldens {
+		t.Run(g.name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := g.write(NewWriter(&b)); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", g.name+".txt")
+			if *update {
+				if err := os.WriteFile(file, []byte(text(b.Bytes())), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := text(b.Bytes()); got != string(want) {
+				t.Errorf("written: %s\nwant:    %s", got, want)
+			}
+			got, err := g.read(NewReader(&b, g.from))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, g.want) {
+				t.Errorf("read %#v, want %#v", got, g.want)
+			}
+		})
+	}
+}
+
+// TestSpecification holds the examples of the specification to the golden
+// files: each is a block that begins with the file's name.
+func TestSpecification(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/agent-protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := map[string]string{}
+	for i, block := range strings.Split(string(doc), "```") {
+		if i%2 == 0 {
+			continue
+		}
+		name, body, _ := strings.Cut(block, "\n")
+		if name, ok := strings.CutPrefix(name, "text "); ok {
+			examples[name] = body
+		}
+	}
+	for _, g := range goldens {
+		want, err := os.ReadFile(filepath.Join("testdata", g.name+".txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if examples[g.name] != string(want) {
+			t.Errorf("example %s of docs/agent-protocol.md is\n%swant\n%s", g.name, examples[g.name], want)
+		}
+		delete(examples, g.name)
+	}
+	for name := range examples {
+		t.Errorf("example %s of docs/agent-protocol.md has no golden file", name)
+	}
+}

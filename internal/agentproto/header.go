@@ -1,0 +1,107 @@
+package agentproto
+
+// Hello is the header line with which the agent opens the boot connection.
+type Hello struct {
+	// Holt is the protocol version.
+	Holt int `json:"holt"`
+	// Kernel is the guest kernel's release, as uname -r prints it.
+	Kernel string `json:"kernel"`
+	// Machine is the guest's architecture, as uname -m prints it.
+	Machine string `json:"machine"`
+	// PID is the agent's process id: 1.
+	PID int `json:"pid"`
+	// StartUS is the time since the guest's boot when the agent started, and
+	// DialUS when it dialed, in microseconds.
+	StartUS int64 `json:"start_us"`
+	DialUS  int64 `json:"dial_us"`
+}
+
+// Hello writes the header line of the boot connection.
+func (w *Writer) Hello(h Hello) error {
+	h.Holt = Version
+	return w.line(h)
+}
+
+// Hello reads the header line of the boot connection. Unknown keys are
+// allowed. Another version is a VersionError.
+func (r *Reader) Hello() (Hello, error) {
+	b, err := r.line()
+	if err != nil {
+		return Hello{}, err
+	}
+	return DecodeHello(b)
+}
+
+// DecodeHello decodes a header line, given without its newline.
+func DecodeHello(b []byte) (Hello, error) {
+	var h Hello
+	if err := checkVersion("hello", b); err != nil {
+		return h, err
+	}
+	return h, unmarshal("hello", b, &h, false)
+}
+
+// Op names an operation that the agent serves.
+type Op string
+
+// The operations.
+const (
+	// OpExec starts a program: a TypeSpec frame with a Program follows.
+	OpExec Op = "exec"
+	// OpPing is answered with TypeOK.
+	OpPing Op = "ping"
+	// OpShutdown is answered with TypeOK; then every process gets SIGTERM and,
+	// after the grace, SIGKILL. The main program's end is reported as ever.
+	OpShutdown Op = "shutdown"
+)
+
+// MaxGraceMS bounds Request.GraceMS: one hour.
+const MaxGraceMS = 3600 * 1000
+
+// Request is the header line with which the host opens a connection to
+// ServicePort.
+type Request struct {
+	// Holt is the protocol version.
+	Holt int `json:"holt"`
+	// Op is the operation.
+	Op Op `json:"op"`
+	// GraceMS is for OpShutdown: the milliseconds between SIGTERM and SIGKILL,
+	// 0 to MaxGraceMS.
+	GraceMS int64 `json:"grace_ms,omitempty"`
+}
+
+// Request writes the header line of an operation.
+func (w *Writer) Request(q Request) error {
+	q.Holt = Version
+	return w.line(q)
+}
+
+// Request reads the header line of an operation. Another version is a
+// VersionError; an unknown key, operation or grace is a ViolationError.
+func (r *Reader) Request() (Request, error) {
+	b, err := r.line()
+	if err != nil {
+		return Request{}, err
+	}
+	return DecodeRequest(b)
+}
+
+// DecodeRequest decodes a header line, given without its newline.
+func DecodeRequest(b []byte) (Request, error) {
+	var q Request
+	if err := checkVersion("request", b); err != nil {
+		return q, err
+	}
+	if err := unmarshal("request", b, &q, true); err != nil {
+		return q, err
+	}
+	switch q.Op {
+	case OpExec, OpPing, OpShutdown:
+	default:
+		return q, violation("request: unknown operation %.64q", q.Op)
+	}
+	if q.GraceMS < 0 || q.GraceMS > MaxGraceMS {
+		return q, violation("request: grace_ms %d is not 0 to %d", q.GraceMS, MaxGraceMS)
+	}
+	return q, nil
+}
