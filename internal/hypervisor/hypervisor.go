@@ -1,0 +1,67 @@
+// Package hypervisor is what Holt needs of a hypervisor: the Backend interface,
+// the description of a machine, the probe of /dev/kvm, and the choice of a
+// backend for this host.
+//
+// A backend gets finished devices and a kernel; it knows nothing about root
+// directories, agents or commands. This package knows no backend: whoever
+// assembles a machine hands their constructors to [Select].
+package hypervisor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/holtvm/holt/internal/virtio"
+)
+
+// ErrReset is how a machine ends whose guest reset it instead of powering it
+// off. With panic=-1, which backends put on the kernel command line, that is
+// what a kernel panic becomes.
+var ErrReset = errors.New("the guest kernel reset the machine")
+
+// Machine describes the virtual machine to start.
+type Machine struct {
+	VCPUs       int             // 1 or more
+	MemoryBytes uint64          // guest memory; a multiple of 1 MiB
+	Kernel      Kernel          // what to boot
+	Initramfs   string          // path of an uncompressed cpio archive
+	Cmdline     string          // kernel command line, without what the backend adds for its own machine
+	KernelLog   bool            // the whole kernel log goes to the console, not only its errors; slows the boot
+	Devices     []virtio.Device // attached in this order
+	Console     io.Writer       // gets the serial console's bytes, from one goroutine; nil drops them
+	Logger      *slog.Logger    // nil drops what would be logged
+}
+
+// Kernel is a guest kernel image.
+type Kernel struct {
+	Path string
+	PVH  bool // an ELF vmlinux with a PVH entry; otherwise a bzImage
+}
+
+// Backend starts virtual machines.
+type Backend interface {
+	// Name is the backend's name as users write it: "kvm" or "qemu".
+	Name() string
+	// Start boots m. ctx bounds the start only, not the life of the VM.
+	Start(ctx context.Context, m Machine) (VM, error)
+}
+
+// VM is a started virtual machine.
+type VM interface {
+	// Done is closed when the machine has ended and nothing of it is left.
+	Done() <-chan struct{}
+	// Err says, after Done, why the machine ended: nil when the guest powered
+	// off or was killed by Kill, otherwise the reason. A guest that reset the
+	// machine gives ErrReset.
+	Err() error
+	// Kill ends the machine at once and returns when Done is closed. It may be
+	// called any number of times, from any goroutine.
+	Kill()
+	// CPUTime is the processor time that the machine used so far: its vCPUs
+	// and what emulates them. A guest that makes no progress shows itself by
+	// it. It stays readable after Done.
+	CPUTime() time.Duration
+}

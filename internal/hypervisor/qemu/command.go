@@ -1,0 +1,89 @@
+package qemu
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/holtvm/holt/internal/hypervisor"
+)
+
+// Descriptors that the child inherits, in the order of its files.
+const (
+	qmpFD         = 3
+	serialFD      = 4
+	firstDeviceFD = 5 // and one more for each further device
+)
+
+// machineType is a q35 without what no guest of ours uses. Each absent part is
+// one that firmware and kernel do not look for, which is boot time. The HPET
+// stays: under emulation it is the guest's timer (see cmdlineOneCPU).
+const machineType = "q35,memory-backend=mem,sata=off,smbus=off,usb=off,vmport=off,i8042=off"
+
+// sandbox is QEMU's own seccomp filter, tightened: no process creation, no
+// change of privileges or resources, no obsolete calls. It costs nothing that
+// can be measured.
+const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+// arguments is the command line for m, without the program's name.
+func (b *Backend) arguments(m hypervisor.Machine) ([]string, error) {
+	if m.VCPUs < 1 {
+		return nil, fmt.Errorf("a machine with %d vCPUs: at least 1 is needed", m.VCPUs)
+	}
+	if m.MemoryBytes == 0 || m.MemoryBytes%(1<<20) != 0 {
+		return nil, fmt.Errorf("%d bytes of memory: a multiple of 1 MiB is needed", m.MemoryBytes)
+	}
+	cmdline, err := b.cmdline(m)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config",
+		"-display", "none",
+		"-msg", "timestamp=off",
+		"-sandbox", sandbox,
+		"-no-reboot", // a reset of the guest ends it
+		"-machine", machineType,
+		"-m", strconv.FormatUint(m.MemoryBytes>>20, 10) + "M",
+		"-object", fmt.Sprintf("memory-backend-memfd,id=mem,size=%d,share=on", m.MemoryBytes),
+		"-smp", fmt.Sprintf("%d,sockets=1,cores=%d,threads=1", m.VCPUs, m.VCPUs),
+	}
+	args = append(args, b.accelerator()...)
+	if b.firmware != "" {
+		args = append(args, "-bios", b.firmware)
+	}
+	args = append(args, "-kernel", m.Kernel.Path)
+	if m.Initramfs != "" {
+		args = append(args, "-initrd", m.Initramfs)
+	}
+	args = append(args,
+		"-append", cmdline,
+		"-chardev", socket("qmp", qmpFD),
+		"-mon", "chardev=qmp,mode=control",
+		"-chardev", socket("serial", serialFD),
+		"-serial", "chardev:serial",
+	)
+	for i, dev := range m.Devices {
+		id := "dev" + strconv.Itoa(i)
+		front, err := frontend(dev)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "-chardev", socket(id, firstDeviceFD+i), "-device", front+",chardev="+id)
+	}
+	return args, nil
+}
+
+func (b *Backend) accelerator() []string {
+	if b.kvm {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+}
+
+func socket(id string, fd int) string {
+	return fmt.Sprintf("socket,id=%s,fd=%d", id, fd)
+}
+
+// escape makes s a value in one of QEMU's comma-separated options.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
