@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holtvm/holt"
+	"github.com/holtvm/holt/internal/agentbin"
+	"github.com/holtvm/holt/internal/monitor"
+	"github.com/holtvm/holt/internal/paths"
+)
+
+// Descriptors that a client hands to its monitor.
+const (
+	specFD   = 3 // the specification, to be read to its end
+	streamFD = 4 // the stream connection
+	lockFD   = 5 // the locked file of the VM's directory, to be kept open
+)
+
+func newMonitor() *cobra.Command {
+	return &cobra.Command{
+		Use:    "monitor",
+		Short:  "Be one VM's monitor (started by holt itself)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(*cobra.Command, []string) error { return runMonitor() },
+	}
+}
+
+func runMonitor() error {
+	for fd := specFD; fd <= lockFD; fd++ {
+		// They must not leak into QEMU, which would keep the lock.
+		syscall.CloseOnExec(fd)
+	}
+	specFile, stream := os.NewFile(specFD, "spec"), os.NewFile(streamFD, "stream")
+	lock := os.NewFile(lockFD, "lock")
+	defer lock.Close()
+	client, err := net.FileConn(stream)
+	if err != nil {
+		return errors.New("holt monitor is started by holt run and by programs that use the holt package, not by hand")
+	}
+	stream.Close()
+	env, spec, err := prepare(specFile)
+	specFile.Close()
+	if err != nil {
+		monitor.Refuse(client, err)
+		return &exitError{status: holt.StatusHoltFailed}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	monitor.Run(ctx, spec, client, env)
+	return nil
+}
+
+func prepare(specFile *os.File) (env monitor.Env, spec monitor.Spec, err error) {
+	if spec, err = monitor.ReadSpec(specFile); err != nil {
+		return env, spec, err
+	}
+	if env.Dirs, err = paths.Default(); err != nil {
+		return env, spec, err
+	}
+	if env.Agent, err = agentbin.Load(); err != nil {
+		return env, spec, fmt.Errorf("this holt binary is incomplete: %w", err)
+	}
+	env.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(spec.LogLevel)}))
+	return env, spec, nil
+}

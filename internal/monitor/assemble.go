@@ -1,0 +1,116 @@
+package monitor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/holtvm/holt/internal/agentproto"
+	"github.com/holtvm/holt/internal/fsserver"
+	"github.com/holtvm/holt/internal/hypervisor"
+	"github.com/holtvm/holt/internal/kernel"
+	"github.com/holtvm/holt/internal/virtio"
+	"github.com/holtvm/holt/internal/virtio/fs"
+	"github.com/holtvm/holt/internal/virtio/rng"
+	"github.com/holtvm/holt/internal/virtio/vsock"
+)
+
+const (
+	rootTag  = "root"
+	guestCID = 3 // the first that is free (virtio 1.2, 5.10.4); each VM has its own device, so all may share it
+	hostname = "holt"
+
+	maxRequestQueues = 4 // per shared directory
+)
+
+// assembly is everything that a VM consists of before it runs.
+type assembly struct {
+	machine hypervisor.Machine
+	vsock   *vsock.Device
+	boot    agentproto.BootSpec
+	servers []*fsserver.Server
+}
+
+// assemble makes the devices, finds the kernel and writes the agent's
+// instructions.
+func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembly, err error) {
+	a := &assembly{vsock: vsock.New(guestCID, env.Log.With("device", "vsock"))}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	store := kernel.Open(env.Dirs)
+	var k kernel.Kernel
+	if spec.Kernel == "" {
+		k, err = store.Default()
+	} else {
+		k, err = store.FromFile(ctx, spec.Kernel)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var groups []string
+	if spec.RootOverlay {
+		groups = append(groups, "overlay")
+	}
+	initramfs, err := kernel.Initramfs(k, env.Agent, env.Dirs.Cache, groups...)
+	if err != nil {
+		return nil, err
+	}
+	a.machine = hypervisor.Machine{
+		VCPUs:       spec.VCPUs,
+		MemoryBytes: spec.MemoryBytes,
+		Kernel:      hypervisor.Kernel{Path: k.ImagePath(), PVH: k.PVH},
+		Initramfs:   initramfs,
+		Console:     con,
+		KernelLog:   spec.KernelLog,
+		Logger:      env.Log,
+	}
+	a.machine.Devices = []virtio.Device{a.vsock, &rng.Device{}}
+	a.boot = agentproto.BootSpec{
+		Hostname: hostname,
+		ClockNS:  time.Now().UnixNano(),
+		Program:  spec.Program,
+	}
+	root := Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}
+	if err := a.share(rootTag, root, spec.VCPUs, env.Log); err != nil {
+		return nil, err
+	}
+	a.boot.Mounts[0].Overlay = spec.RootOverlay
+	// A directory is mounted before those inside it.
+	shares := slices.SortedStableFunc(slices.Values(spec.Shares), func(a, b Share) int { return cmp.Compare(a.Guest, b.Guest) })
+	for i, s := range shares {
+		if err := a.share(fmt.Sprintf("dir%d", i), s, spec.VCPUs, env.Log); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// share adds a shared directory: its server, its device and its mount.
+func (a *assembly) share(tag string, s Share, vcpus int, log *slog.Logger) error {
+	log = log.With("device", "fs", "tag", tag)
+	server, err := fsserver.New(s.Host, fsserver.Options{ReadOnly: s.ReadOnly, Logger: log})
+	if err != nil {
+		return fmt.Errorf("share %s: %w", s.Host, err)
+	}
+	a.servers = append(a.servers, server)
+	dev, err := fs.New(tag, min(vcpus, maxRequestQueues), server)
+	if err != nil {
+		return err
+	}
+	a.machine.Devices = append(a.machine.Devices, dev)
+	a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Tag: tag, Target: s.Guest, ReadOnly: s.ReadOnly})
+	return nil
+}
+
+// Close releases what the devices hold on the host. The machine must be gone.
+func (a *assembly) Close() {
+	for _, s := range a.servers {
+		_ = s.Close()
+	}
+}

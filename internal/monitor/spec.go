@@ -1,0 +1,87 @@
+// Package monitor is one VM's life on the host: it assembles devices and a
+// kernel, starts a backend, gives the guest's agent its instructions, carries
+// the program's streams, and cleans up.
+//
+// Whoever wants a VM speaks to its monitor over one stream connection, in the
+// frames of agentproto's host end; the monitor is a relay with an opinion. It
+// usually runs as a process of its own (holt monitor), so that a guest can take
+// down nobody else's.
+package monitor
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/holtvm/holt/internal/agentproto"
+)
+
+// SpecVersion is the version of Spec. A client and a monitor from different
+// builds of Holt must agree on it.
+const SpecVersion = 1
+
+// maxSpec bounds an encoded Spec, in bytes.
+const maxSpec = 4 << 20
+
+// Spec says which VM to run. It is made from a valid holt.Config.
+type Spec struct {
+	Version     int    `json:"version"`
+	Backend     string `json:"backend"` // auto, kvm or qemu
+	VCPUs       int    `json:"vcpus"`
+	MemoryBytes uint64 `json:"memory_bytes"`
+	Kernel      string `json:"kernel,omitempty"` // path of an image; empty is the default kernel
+
+	Root        string  `json:"root"` // host directory
+	RootOverlay bool    `json:"root_overlay,omitempty"`
+	Shares      []Share `json:"shares,omitempty"`
+
+	Program       agentproto.Program `json:"program"`
+	ConsoleOutput string             `json:"console_output,omitempty"` // host file
+	KernelLog     bool               `json:"kernel_log,omitempty"`     // the whole kernel log goes to the console
+	LogLevel      int                `json:"log_level"`                // a slog.Level
+}
+
+// Share is a host directory that the guest sees at another path.
+type Share struct {
+	Host     string `json:"host"`
+	Guest    string `json:"guest"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// WriteSpec encodes s.
+func WriteSpec(w io.Writer, s Spec) error {
+	s.Version = SpecVersion
+	b, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the VM's specification: %w", err)
+	}
+	if len(b) > maxSpec {
+		return fmt.Errorf("encode the VM's specification: %d bytes, at most %d (too many arguments or variables?)", len(b), maxSpec)
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+// ReadSpec decodes a Spec up to the end of r. A Spec of another version is an
+// error that says what to do.
+func ReadSpec(r io.Reader) (Spec, error) {
+	var s Spec
+	b, err := io.ReadAll(io.LimitReader(r, maxSpec+1))
+	if err != nil {
+		return s, fmt.Errorf("read the VM's specification: %w", err)
+	}
+	var v struct{ Version int }
+	if err := json.Unmarshal(b, &v); err != nil {
+		return s, fmt.Errorf("read the VM's specification: %w", err)
+	}
+	if v.Version != SpecVersion {
+		return s, fmt.Errorf("the program speaks version %d of Holt's monitor protocol and this holt binary version %d: install the same version of both", v.Version, SpecVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return s, fmt.Errorf("read the VM's specification: %w", err)
+	}
+	return s, nil
+}

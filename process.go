@@ -1,0 +1,133 @@
+package holt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/monitor"
+	"github.com/holtvm/holt/internal/paths"
+	"github.com/holtvm/holt/internal/state"
+)
+
+// processMonitor is a monitor in a process of its own.
+type processMonitor struct {
+	cmd  *exec.Cmd
+	conn net.Conn
+	dir  *state.Dir
+	reap func() error // waits, once
+}
+
+// startProcess starts `holt monitor` and hands it the specification, one end of
+// the stream connection, and the lock of the VM's directory, in this order from
+// descriptor 3 on.
+func startProcess(ctx context.Context, binary string, spec monitorSpec, log io.Writer) (_ monitorHandle, _ net.Conn, err error) {
+	dir, err := makeStateDir(spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = dir.Remove()
+		}
+	}()
+	conn, theirs, err := streamPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer theirs.Close()
+	specRead, specWrite, err := os.Pipe()
+	if err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("start the monitor: %w", err)
+	}
+	defer specRead.Close()
+	// Not CommandContext: the monitor lives on when the start is over.
+	cmd := exec.Command(binary, "monitor")
+	cmd.Stderr = log
+	cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock}
+	// A session of its own: the terminal's signals are the client's business.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		conn.Close()
+		specWrite.Close()
+		return nil, nil, fmt.Errorf("start the monitor: %w", err)
+	}
+	go func() {
+		defer specWrite.Close()
+		_ = monitor.WriteSpec(specWrite, monitor.Spec(spec)) // a monitor that does not read dies and is reported
+	}()
+	p := &processMonitor{cmd: cmd, conn: conn, dir: dir}
+	p.reap = sync.OnceValue(p.cleanUp)
+	return p, conn, nil
+}
+
+// makeStateDir creates the VM's directory, and cleans up behind dead VMs.
+func makeStateDir(spec monitorSpec) (*state.Dir, error) {
+	dirs, err := paths.Default()
+	if err != nil {
+		return nil, err
+	}
+	if err := dirs.MakeRuntime(); err != nil {
+		return nil, err
+	}
+	if _, err := state.Sweep(dirs.Runtime); err != nil {
+		return nil, err
+	}
+	return state.Create(dirs.Runtime, state.Info{
+		Root:    spec.Root,
+		Command: append([]string{spec.Program.Path}, spec.Program.Args...),
+	})
+}
+
+// streamPair returns two ends of a connection: ours and a file for the child.
+func streamPair() (net.Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to the monitor: %w", err)
+	}
+	ours := os.NewFile(uintptr(fds[0]), "monitor stream")
+	defer ours.Close()
+	theirs := os.NewFile(uintptr(fds[1]), "client stream")
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("connect to the monitor: %w", err)
+	}
+	return conn, theirs, nil
+}
+
+func (p *processMonitor) stop() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
+
+// kill hangs up, whereupon the monitor ends the VM and itself. One that does not
+// is killed, and QEMU dies with it.
+func (p *processMonitor) kill() {
+	_ = p.conn.Close()
+	time.AfterFunc(killTime, func() { _ = p.cmd.Process.Kill() })
+}
+
+// killTime is how long a monitor may take to clean up after its client hung up.
+const killTime = 3 * time.Second
+
+func (p *processMonitor) wait() error { return p.reap() }
+
+func (p *processMonitor) cleanUp() error {
+	err := p.cmd.Wait()
+	if rerr := p.dir.Remove(); rerr != nil && err == nil {
+		return fmt.Errorf("remove the VM's directory: %w", rerr)
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("the VM's monitor died: %w", err)
+	}
+	return err
+}
