@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,15 +60,54 @@ func loadModules(dir string, modules []module, group string) error {
 	return nil
 }
 
+// loadModule loads one module without its signature: checking it is most of
+// the time that loading takes, and says nothing that the host, which put both
+// the kernel and the module here, does not know. A kernel that insists on
+// signatures gets it whole.
 func loadModule(file string) error {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	// A module that is there already, loaded or built in, is as good.
-	if err := unix.FinitModule(fd, "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	return nil
+	image, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Munmap(image) }()
+	bare := unsigned(image)
+	err = unix.InitModule(bare, "")
+	if (errors.Is(err, unix.EKEYREJECTED) || errors.Is(err, unix.EPERM)) && len(bare) < len(image) {
+		err = unix.InitModule(image, "")
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return nil // loaded already or built in
+	}
+	return err
+}
+
+const (
+	// signatureMagic ends a signed module, after a struct module_signature of
+	// signatureInfo bytes, which ends in the signature's length (Linux,
+	// include/linux/module_signature.h).
+	signatureMagic = "~Module signature appended~\n"
+	signatureInfo  = 12
+)
+
+// unsigned returns the part of a module before its signature.
+func unsigned(image []byte) []byte {
+	rest, ok := bytes.CutSuffix(image, []byte(signatureMagic))
+	if !ok || len(rest) < signatureInfo {
+		return image
+	}
+	rest, info := rest[:len(rest)-signatureInfo], rest[len(rest)-signatureInfo:]
+	size := binary.BigEndian.Uint32(info[signatureInfo-4:])
+	if uint64(size) > uint64(len(rest)) {
+		return image
+	}
+	return rest[:len(rest)-int(size)]
 }

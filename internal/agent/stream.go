@@ -45,8 +45,12 @@ func (s *stream) run() error {
 	defer s.proc.Close()
 	defer s.ch.conn.Close()
 
-	lost := make(chan error, 1)
-	go func() { lost <- s.receive() }()
+	lost := make(chan struct{}) // closed once why is set
+	var why error
+	go func() {
+		why = s.receive()
+		close(lost)
+	}()
 	if err := s.announce(); err != nil {
 		_ = s.ch.conn.Close() // receive finds out
 	}
@@ -63,7 +67,8 @@ func (s *stream) run() error {
 	var gone error
 	select {
 	case <-s.proc.Done():
-	case gone = <-lost:
+	case <-lost:
+		gone = why
 		s.ch.fail(gone)
 		_ = s.ch.conn.Close() // unblocks carry
 		_ = s.proc.Kill()     // it may have ended this moment
@@ -117,8 +122,7 @@ func (s *stream) receive() error {
 		if err == nil {
 			err = s.handle(f)
 		}
-		var violation *agentproto.ViolationError
-		if errors.As(err, &violation) {
+		if _, ok := errors.AsType[*agentproto.ViolationError](err); ok {
 			return err
 		}
 		if err != nil {

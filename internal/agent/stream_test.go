@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -266,7 +267,11 @@ func TestExecExits(t *testing.T) {
 	if !errors.As(err, &e) || e.Status() != 127 {
 		t.Errorf("error %v", err)
 	}
-	_, err = exec(t, agentproto.Program{Path: "/etc/passwd"}, agentclient.Output{})
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = exec(t, agentproto.Program{Path: plain}, agentclient.Output{})
 	if !errors.As(err, &e) || e.Status() != 126 {
 		t.Errorf("error %v", err)
 	}

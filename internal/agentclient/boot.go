@@ -28,8 +28,7 @@ func Handshake(ctx context.Context, conn net.Conn, spec agentproto.BootSpec) (he
 func (p *peer) handshake(spec agentproto.BootSpec) (agentproto.Hello, error) {
 	hello, err := p.in.Hello()
 	if err != nil {
-		var version *agentproto.VersionError
-		if errors.As(err, &version) {
+		if _, ok := errors.AsType[*agentproto.VersionError](err); ok {
 			// The agent can say so on the console. The connection is over anyway.
 			_ = p.out.Error(&agentproto.Error{Kind: agentproto.KindVersion, Message: err.Error()})
 		}

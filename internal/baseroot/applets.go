@@ -22,7 +22,7 @@ func linkApplets(ctx context.Context, root string) error {
 		return fmt.Errorf("ask busybox for its commands: %w", err)
 	}
 	for name := range strings.FieldsSeq(string(out)) {
-		if name == busyboxPath {
+		if name == busyboxPath || name == "linuxrc" { // that is for initial ramdisks
 			continue
 		}
 		dir := filepath.Dir(name)

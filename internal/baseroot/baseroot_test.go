@@ -3,6 +3,7 @@ package baseroot_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -12,7 +13,7 @@ import (
 )
 
 // busybox is enough of one for Make.
-const busybox = "#!/bin/sh\nprintf 'bin/busybox\\nbin/sh\\nusr/bin/env\\nsbin/init\\n'\n"
+const busybox = "#!/bin/sh\nprintf 'bin/busybox\\nbin/sh\\nusr/bin/env\\nsbin/init\\nlinuxrc\\n'\n"
 
 func TestMake(t *testing.T) {
 	apt := apttest.New(t)
@@ -84,5 +85,20 @@ func TestMakeRefuses(t *testing.T) {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// TestMakeReal makes a base root from the distribution's busybox.
+func TestMakeReal(t *testing.T) {
+	if os.Getenv("HOLT_TEST_FETCH") != "1" {
+		t.Skip("needs the network: set HOLT_TEST_FETCH=1")
+	}
+	dir := filepath.Join(t.TempDir(), "root")
+	if err := baseroot.Make(t.Context(), dir, t.TempDir(), func(step string) { t.Log(step) }); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(filepath.Join(dir, "bin/sh"), "-c", "echo $((6*7))").Output()
+	if err != nil || string(out) != "42\n" {
+		t.Errorf("its shell says %q, %v", out, err)
 	}
 }

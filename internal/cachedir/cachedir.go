@@ -20,30 +20,33 @@ func Touch(path string) error {
 	return os.Chtimes(path, now, now)
 }
 
+// staleAfter is how old unfinished work must be to be taken for dead.
+const staleAfter = 24 * time.Hour
+
 // Prune removes all but the keep most recently used entries of dir. Hidden
-// names are neither counted nor removed: they are locks and unfinished work.
+// names, which are locks and unfinished work, do not count; unfinished work
+// that nobody has touched for a day is removed, too.
 func Prune(dir string, keep int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	var infos []fs.FileInfo
+	var doomed []fs.FileInfo
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		// An entry that another process removed meanwhile has no info.
-		if info, err := e.Info(); err == nil {
+		info, err := e.Info()
+		switch {
+		case err != nil: // another process has removed it
+		case !strings.HasPrefix(e.Name(), "."):
 			infos = append(infos, info)
+		case strings.HasPrefix(e.Name(), atomicfile.TempPrefix) && time.Since(info.ModTime()) > staleAfter:
+			doomed = append(doomed, info)
 		}
-	}
-	if len(infos) <= keep {
-		return nil
 	}
 	slices.SortFunc(infos, func(a, b fs.FileInfo) int {
 		return cmp.Or(b.ModTime().Compare(a.ModTime()), cmp.Compare(a.Name(), b.Name()))
 	})
-	for _, info := range infos[keep:] {
+	for _, info := range append(doomed, infos[min(keep, len(infos)):]...) {
 		path := filepath.Join(dir, info.Name())
 		remove := os.Remove
 		if info.IsDir() {

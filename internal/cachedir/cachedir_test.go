@@ -28,8 +28,15 @@ func TestPruneKeepsTheMostRecentlyUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".lock"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	long := start.Add(-staleAfter)
+	for name, when := range map[string]time.Time{".lock": long, ".tmp-dead": long, ".tmp-alive": start} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := Touch(filepath.Join(dir, "0")); err != nil {
 		t.Fatal(err)
@@ -45,7 +52,7 @@ func TestPruneKeepsTheMostRecentlyUsed(t *testing.T) {
 	for _, e := range entries {
 		got = append(got, e.Name())
 	}
-	if want := []string{".lock", "0", "3"}; !slices.Equal(got, want) {
+	if want := []string{".lock", ".tmp-alive", "0", "3"}; !slices.Equal(got, want) {
 		t.Errorf("left %v, want %v", got, want)
 	}
 }

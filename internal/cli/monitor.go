@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,6 +50,7 @@ func runMonitor() error {
 		return errors.New("holt monitor is started by holt run and by programs that use the holt package, not by hand")
 	}
 	stream.Close()
+	raiseFileLimit()
 	env, spec, err := prepare(specFile)
 	specFile.Close()
 	if err != nil {
@@ -58,6 +61,19 @@ func runMonitor() error {
 	defer stop()
 	monitor.Run(ctx, spec, client, env)
 	return nil
+}
+
+// raiseFileLimit lets this process open as many files as the kernel allows, as
+// far as it may: a guest's shared directories need one descriptor per file.
+func raiseFileLimit() {
+	most := uint64(1 << 20) // the kernel's default of fs.nr_open
+	if text, err := os.ReadFile("/proc/sys/fs/nr_open"); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
+			most = n
+		}
+	}
+	// Without privilege the hard limit stays, up to which Go itself raised ours.
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: most, Max: most})
 }
 
 func prepare(specFile *os.File) (env monitor.Env, spec monitor.Spec, err error) {

@@ -107,7 +107,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	case errors.As(err, &exit):
 		return &exitError{status: holt.ExitStatus(err)}
 	case errors.Is(err, context.DeadlineExceeded):
-		err = fmt.Errorf("killed after --timeout %v: %w", f.timeout, err)
+		return &exitError{holt.StatusTimeout, fmt.Errorf("the VM was killed: --timeout %v is over", f.timeout)}
 	}
 	return &exitError{holt.ExitStatus(err), err}
 }

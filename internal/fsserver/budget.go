@@ -1,6 +1,7 @@
 package fsserver
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -8,26 +9,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// budget bounds the descriptors that a guest can make the server hold, so that
-// it cannot take those that the rest of the process needs.
-type budget struct {
+// Budget bounds the descriptors that guests can make servers hold, so that they
+// cannot take those that the rest of the process needs. Servers of one process
+// share one. Past it a guest gets ENFILE.
+type Budget struct {
 	limit int64
 	used  atomic.Int64
-	log   *slog.Logger
 	warn  sync.Once
 }
 
-// newBudget allows limit descriptors, or three quarters of RLIMIT_NOFILE when
-// limit is zero.
-func newBudget(limit int, log *slog.Logger) (*budget, error) {
-	if limit == 0 {
-		var r unix.Rlimit
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
-			return nil, err
-		}
-		limit = int(min(r.Cur, 1<<30) / 4 * 3)
+// NewBudget allows limit descriptors: one for each file that a guest's kernel
+// remembers, and one for each that it has open.
+func NewBudget(limit int) *Budget { return &Budget{limit: int64(limit)} }
+
+// ProcessBudget allows three quarters of the process's limit of open files,
+// which leaves room for everything else.
+func ProcessBudget() (*Budget, error) {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return nil, fmt.Errorf("read the limit of open files: %w", err)
 	}
-	return &budget{limit: int64(limit), log: log}, nil
+	return NewBudget(int(min(r.Cur, 1<<30) / 4 * 3)), nil
+}
+
+// budget is a server's view of a Budget.
+type budget struct {
+	*Budget
+	log *slog.Logger
 }
 
 // open runs f, which opens a descriptor, if the budget has room. The error is
@@ -36,7 +44,7 @@ func (b *budget) open(f func() (int, error)) (int, error) {
 	if b.used.Add(1) > b.limit {
 		b.used.Add(-1)
 		b.warn.Do(func() {
-			b.log.Warn("guest uses all file descriptors of a shared directory", "limit", b.limit)
+			b.log.Warn("the guest uses all file descriptors there are for shared directories", "limit", b.limit)
 		})
 		return -1, unix.ENFILE
 	}

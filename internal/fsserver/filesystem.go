@@ -27,16 +27,19 @@ type fileSystem struct {
 	handles *handleTable
 }
 
-func newFileSystem(root string, readOnly bool, maxDescriptors int, log *slog.Logger) (_ *fileSystem, err error) {
+func newFileSystem(root string, readOnly bool, files *Budget, log *slog.Logger) (_ *fileSystem, err error) {
 	fs := &fileSystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		log:           log,
 		readOnly:      readOnly,
 		ids:           newIDs(os.Geteuid(), os.Getegid()),
 	}
-	if fs.budget, err = newBudget(maxDescriptors, log); err != nil {
-		return nil, err
+	if files == nil {
+		if files, err = ProcessBudget(); err != nil {
+			return nil, err
+		}
 	}
+	fs.budget = &budget{Budget: files, log: log}
 	if fs.procFD, err = openDirFD("/proc/self/fd"); err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func FuzzHandleRequest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newClient(t, root, Options{MaxDescriptors: 30})
+		c := newClient(t, root, Options{Budget: NewBudget(30)})
 		for range 50 {
 			if len(data) < 3 {
 				break

@@ -153,7 +153,10 @@ func (r *request) replyError(out [][]byte, errno syscall.Errno) int {
 	if r.op.noReply || iovLen(out) < outHeaderSize {
 		return 0
 	}
-	header := outHeader(outHeaderSize, errno, r.unique)
+	var header [outHeaderSize]byte // struct fuse_out_header
+	binary.NativeEndian.PutUint32(header[0:], outHeaderSize)
+	binary.NativeEndian.PutUint32(header[4:], uint32(-int32(errno)))
+	binary.NativeEndian.PutUint64(header[8:], r.unique)
 	rest := header[:]
 	for _, part := range out {
 		rest = rest[copy(part, rest):]

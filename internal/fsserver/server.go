@@ -36,7 +36,6 @@
 package fsserver
 
 import (
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -65,12 +64,9 @@ type Options struct {
 	// server itself at error level, both rate-limited. Nil discards.
 	Logger *slog.Logger
 
-	// MaxDescriptors bounds the file descriptors held for the guest: one for
-	// each file its kernel remembers, one for each file it has open. Past the
-	// bound the guest gets ENFILE. Zero means three quarters of the process's
-	// RLIMIT_NOFILE, which leaves room for the rest of the process; several
-	// servers in one process should share it out.
-	MaxDescriptors int
+	// Budget bounds the file descriptors held for the guest. Nil means one of
+	// this server's own, as ProcessBudget makes it.
+	Budget *Budget
 }
 
 // Server serves one directory. Its methods may be called at any time from any
@@ -93,7 +89,7 @@ func New(root string, opts Options) (*Server, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	logger := slog.New(&limitedHandler{Handler: opts.Logger.Handler(), limits: new(limits)})
-	fs, err := newFileSystem(root, opts.ReadOnly, opts.MaxDescriptors, logger)
+	fs, err := newFileSystem(root, opts.ReadOnly, opts.Budget, logger)
 	if err != nil {
 		return nil, fmt.Errorf("share directory %s: %w", root, err)
 	}
@@ -202,13 +198,4 @@ func (s *Server) Close() error {
 	}
 	s.closed = true
 	return s.fs.close()
-}
-
-// outHeader encodes struct fuse_out_header.
-func outHeader(length uint32, errno syscall.Errno, unique uint64) [outHeaderSize]byte {
-	var b [outHeaderSize]byte
-	binary.NativeEndian.PutUint32(b[0:], length)
-	binary.NativeEndian.PutUint32(b[4:], uint32(-int32(errno)))
-	binary.NativeEndian.PutUint64(b[8:], unique)
-	return b
 }

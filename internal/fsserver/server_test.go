@@ -291,7 +291,7 @@ func TestDescriptorBudget(t *testing.T) {
 	for _, name := range strings.Fields("a b c d") {
 		writeFile(t, filepath.Join(dir, name), name)
 	}
-	c := newClient(t, dir, Options{MaxDescriptors: 4})
+	c := newClient(t, dir, Options{Budget: NewBudget(4)})
 	var nodes []uint64
 	for _, name := range strings.Fields("a b c") {
 		nodes = append(nodes, c.lookup(rootNode, name).NodeId)

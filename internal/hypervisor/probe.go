@@ -32,10 +32,10 @@ type Probe struct {
 	Cached      bool    `json:"-"`                     // the result is from an earlier probe since this host booted
 }
 
-// probeLimit bounds the throw-away machine. The work takes well under 10 ms
-// even where every instruction is emulated; what is slower than this, on an
-// idle host, is of no use.
-const probeLimit = 250 * time.Millisecond
+// probeLimit bounds the throw-away machine. Its work takes 3 ms where every
+// instruction is emulated; a KVM that needs this long on a busy host is of no
+// use.
+const probeLimit = time.Second
 
 // errUnsupported is the trial's answer on architectures that it knows nothing of.
 var errUnsupported = errors.New("not supported on this architecture yet")

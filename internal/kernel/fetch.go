@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/holtvm/holt/internal/aptpkg"
@@ -23,6 +24,9 @@ var metaPackages = []string{"linux-image-cloud-" + arch, "linux-image-virtual"}
 func (s *Store) Fetch(ctx context.Context, progress func(step string)) (Kernel, error) {
 	if progress == nil {
 		progress = func(string) {}
+	}
+	if runtime.GOARCH != arch {
+		return Kernel{}, fmt.Errorf("fetch kernel: there are no guest kernels for %s yet, only for %s", runtime.GOARCH, arch)
 	}
 	client, err := aptpkg.New(filepath.Join(s.cache, "apt"), progress)
 	if errors.Is(err, aptpkg.ErrNoApt) {

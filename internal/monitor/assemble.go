@@ -76,15 +76,22 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembl
 		ClockNS:  time.Now().UnixNano(),
 		Program:  spec.Program,
 	}
-	root := Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}
-	if err := a.share(rootTag, root, spec.VCPUs, env.Log); err != nil {
+	files, err := fsserver.ProcessBudget()
+	if err != nil {
 		return nil, err
 	}
-	a.boot.Mounts[0].Overlay = spec.RootOverlay
+	root := Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}
+	if err := a.share(rootTag, root, spec.VCPUs, files, env.Log); err != nil {
+		return nil, err
+	}
+	if spec.RootOverlay {
+		// Only what is below the overlay is read-only.
+		a.boot.Mounts[0].Overlay, a.boot.Mounts[0].ReadOnly = true, false
+	}
 	// A directory is mounted before those inside it.
 	shares := slices.SortedStableFunc(slices.Values(spec.Shares), func(a, b Share) int { return cmp.Compare(a.Guest, b.Guest) })
 	for i, s := range shares {
-		if err := a.share(fmt.Sprintf("dir%d", i), s, spec.VCPUs, env.Log); err != nil {
+		if err := a.share(fmt.Sprintf("dir%d", i), s, spec.VCPUs, files, env.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -92,9 +99,9 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembl
 }
 
 // share adds a shared directory: its server, its device and its mount.
-func (a *assembly) share(tag string, s Share, vcpus int, log *slog.Logger) error {
+func (a *assembly) share(tag string, s Share, vcpus int, files *fsserver.Budget, log *slog.Logger) error {
 	log = log.With("device", "fs", "tag", tag)
-	server, err := fsserver.New(s.Host, fsserver.Options{ReadOnly: s.ReadOnly, Logger: log})
+	server, err := fsserver.New(s.Host, fsserver.Options{ReadOnly: s.ReadOnly, Budget: files, Logger: log})
 	if err != nil {
 		return fmt.Errorf("share %s: %w", s.Host, err)
 	}

@@ -102,6 +102,21 @@ func (c *console) lastLines(prefix string) string {
 	return b.String()
 }
 
+// panicLine returns what the guest's kernel said when it panicked, if it did:
+// the trace that follows may have pushed it out of the last lines.
+func (c *console) panicLine() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	const mark = "Kernel panic - "
+	text := string(c.tail)
+	i := strings.LastIndex(text, mark)
+	if i < 0 {
+		return ""
+	}
+	line, _, _ := strings.Cut(text[i:], "\n")
+	return printable(strings.TrimRight(strings.ToValidUTF8(line, "?"), "\r"))
+}
+
 // printable replaces what could command a terminal, and cuts long lines.
 func printable(line string) string {
 	line = strings.Map(func(r rune) rune {

@@ -224,6 +224,9 @@ func (l *life) explain(when string, err error) error {
 			err = errors.New("it powered off")
 		}
 		err = fmt.Errorf("the guest ended %s: %w", when, err)
+		if line := l.console.panicLine(); line != "" {
+			err = fmt.Errorf("%w: %s", err, line)
+		}
 	}
 	if tail := l.console.lastLines("  | "); tail != "" {
 		return fmt.Errorf("%w\nthe guest console's last lines:\n%s", err, tail)

@@ -90,7 +90,6 @@ func (e *echo) Kick(i int) {
 		return
 	}
 	r.kicking = true
-	hold := r.hold
 	e.mu.Unlock()
 	for {
 		var c queue.Chain
@@ -101,6 +100,9 @@ func (e *echo) Kick(i int) {
 		if !ok {
 			continue
 		}
+		e.mu.Lock()
+		hold := r.hold
+		e.mu.Unlock()
 		if hold == nil {
 			answer(r.q, &c)
 			continue

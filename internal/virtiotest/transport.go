@@ -240,8 +240,10 @@ func (s *suite) resetInFlight() {
 	release := s.dev.holdQueue(1)
 	defer release()
 	_, room := s.send(rings[1], "in flight")
-	for s.dev.saw("flying 1") == 0 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(WaitTimeout); s.dev.saw("flying 1") == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.Fatal("the kick did not reach the device")
+		}
 	}
 	done := make(chan struct{})
 	go func() {

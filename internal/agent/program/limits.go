@@ -62,7 +62,8 @@ func (l launch) startLimited(r *Reaper, limits []agentproto.Rlimit) (int, *child
 	report := os.NewFile(uintptr(p[0]), "shim report")
 	defer report.Close()
 	if err != nil {
-		return 0, nil, fmt.Errorf("start the agent again to set limits: %v", err)
+		// Not wrapped: its number is not about the program.
+		return 0, nil, fmt.Errorf("start the agent again to set limits: %s", err.Error())
 	}
 	var errno [1]byte
 	if n, _ := report.Read(errno[:]); n == 0 {

@@ -26,7 +26,7 @@ func lookPath(name, cwd, search string) (string, *agentproto.Error) {
 		return name, checkExecutable(name)
 	}
 	var worst *agentproto.Error
-	for _, dir := range strings.Split(search, ":") {
+	for dir := range strings.SplitSeq(search, ":") {
 		if !path.IsAbs(dir) {
 			dir = path.Join(cwd, dir) // an empty element is the working directory
 		}

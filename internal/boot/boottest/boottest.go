@@ -47,6 +47,7 @@ func phdr(kind uint32, off, size int) []byte {
 	le.PutUint64(b[24:], 0x1000000+uint64(off))
 	le.PutUint64(b[32:], uint64(size))
 	le.PutUint64(b[40:], uint64(size))
+	le.PutUint64(b[48:], 4) // QEMU divides by it
 	return b
 }
 
@@ -119,4 +120,17 @@ func shdr(name, kind uint32, off, size int) []byte {
 	le.PutUint64(b[32:], uint64(size))
 	le.PutUint64(b[48:], 1)
 	return b
+}
+
+// PVHKernel is an ELF kernel that really runs: code, 32-bit and without paging,
+// is what its PVH entry points to.
+func PVHKernel(code []byte) []byte {
+	const start = ehdrSize + 2*phdrSize
+	notes := Note("Xen", 18, le.AppendUint64(nil, 0x1000000+start))
+	text := string(code) + "\x00Linux version 0.0.0-holt (nobody) #1\x00"
+	b := ehdr(2, 2, 0, 0)
+	b = append(b, phdr(1, start, len(text))...)
+	b = append(b, phdr(4, start+len(text), len(notes))...)
+	b = append(b, text...)
+	return append(b, notes...)
 }

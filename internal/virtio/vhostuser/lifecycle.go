@@ -1,7 +1,5 @@
 package vhostuser
 
-import "github.com/holtvm/holt/internal/virtio"
-
 // The protocol has no message for "the driver reset the device": QEMU 7.2 stops
 // every ring and later starts them again, and it does exactly the same when the
 // virtual machine is paused and continued. The device must forget everything in
@@ -118,18 +116,4 @@ func (s *server) close() error {
 	}
 	s.dev.Reset()
 	return s.mem.close()
-}
-
-// Features that the transport offers for every device.
-const transportFeatures = virtio.FeatureVersion1 | virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | featureProtocolFeatures
-
-// protocolFeatures is what the back end offers of the protocol for dev. QEMU
-// keeps the configuration space of some devices itself and warns on every start
-// about a back end that offers one.
-func protocolFeatures(dev virtio.Device) uint64 {
-	f := protocolMQ | protocolReplyAck | protocolResetDevice
-	if t := dev.Type(); t != virtio.TypeFS && t != virtio.TypeEntropy {
-		f |= protocolConfig
-	}
-	return f
 }

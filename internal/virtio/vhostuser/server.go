@@ -127,23 +127,6 @@ func (s *server) handle(m *message) (answer []byte, err error) {
 	return s.vring(m)
 }
 
-// setFeatures notes what the driver accepted. QEMU passes on some bits that the
-// back end never offered (those of its own transport); they mean nothing here.
-func (s *server) setFeatures(accepted uint64) error {
-	accepted &= s.dev.Features() | transportFeatures
-	if s.running() && accepted != s.features {
-		return errors.New("features change while rings run")
-	}
-	s.negotiated, s.features = true, accepted
-	if accepted&featureProtocolFeatures == 0 { // then there is no SET_VRING_ENABLE
-		for _, r := range s.rings {
-			r.enabled = true
-		}
-	}
-	s.startReady()
-	return nil
-}
-
 // config reads or writes the device's configuration space.
 func (s *server) config(m *message) ([]byte, error) {
 	off, size := m.u32(0), m.u32(1)

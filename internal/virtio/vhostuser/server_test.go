@@ -114,6 +114,18 @@ func TestPauseKeepsTheDevice(t *testing.T) {
 	}
 }
 
+// A device that was started and never used may have state all the same.
+func TestRingsAtZeroBeginAnew(t *testing.T) {
+	f := startRNG(t)
+	before := f.dev.count()
+	f.Reset()
+	f.restart(0)
+	f.fills()
+	if n := f.dev.count() - before; n != 1 {
+		t.Errorf("the device was reset %d times, want 1", n)
+	}
+}
+
 func TestResetDevice(t *testing.T) {
 	for _, r := range []request{reqResetDevice, reqResetOwner} {
 		f := startRNG(t)
@@ -135,6 +147,7 @@ func TestMemoryChangesWhileRingsRun(t *testing.T) {
 	f := startRNG(t)
 	f.fills()
 	f.fills()
+	f.SetupQueue(0, 8, 0x4000, 0x5000, 0x6000) // for the next start, not for this one
 	// The same contents elsewhere, and no longer in the old place.
 	fd, err := unix.MemfdCreate("moved", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -355,10 +368,7 @@ func TestPeerThatReadsNoAnswers(t *testing.T) {
 	for f.write(encode(reqGetFeatures, 0, nil)) == nil {
 	}
 	f.conn.Close()
-	if err := f.wait(); err != nil && !errors.Is(err, errClosed) {
-		// The last request may have been cut off by the deadline.
-		t.Logf("Serve: %v", err)
-	}
+	_ = f.wait() // that it returns; the last request may have been cut off
 }
 
 func TestUserAddressesAreTranslated(t *testing.T) {

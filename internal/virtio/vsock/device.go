@@ -23,19 +23,16 @@ import (
 	"github.com/holtvm/holt/internal/virtio/queue"
 )
 
-// The device's queues (virtio 1.2, 5.10.2). Their names are the driver's view.
+// The device's queues (virtio 1.2, 5.10.2); their names are the driver's view.
+// The third is the event queue.
 const (
-	queueRx = iota // device to driver
-	queueTx        // driver to device
-	queueEvent
-	numQueues
-)
+	queueRx = 0 // device to driver
+	queueTx = 1 // driver to device
 
-const (
 	queueSize = 256
-
-	featureStream = 1 << 0 // VIRTIO_VSOCK_F_STREAM, 5.10.3
 )
+
+const featureStream = 1 << 0 // VIRTIO_VSOCK_F_STREAM, 5.10.3
 
 // Device is a vsock device. Its methods may be called from any goroutine.
 type Device struct {
@@ -86,10 +83,10 @@ func (d *Device) Type() virtio.DeviceType { return virtio.TypeVsock }
 func (d *Device) Features() uint64 { return featureStream }
 
 // SetFeatures implements virtio.Device. Streams work whatever the driver
-// accepts: Linux before 6.9 does not know the bit (5.10.3.2).
+// accepts: Linux 6.1 does not know the bit (5.10.3).
 func (d *Device) SetFeatures(uint64) {}
 
-// QueueSizes implements virtio.Device.
+// QueueSizes implements virtio.Device: rx, tx and event.
 func (d *Device) QueueSizes() []uint16 { return []uint16{queueSize, queueSize, queueSize} }
 
 // ReadConfig implements virtio.Device: the space is guest_cid (5.10.4).

@@ -210,6 +210,58 @@ func TestRepliesPushBack(t *testing.T) {
 	}
 }
 
+// refill offers the same packets again whenever the device gives some back.
+type refill struct {
+	*virtiotest.Ring
+	heads []uint16
+	left  int
+}
+
+func (r *refill) Interrupt() {
+	for _, h := range r.heads {
+		if r.left > 0 {
+			r.Offer(h)
+			r.left--
+		}
+	}
+}
+
+// A guest that never stops sending keeps neither Kick nor anybody else.
+func TestKickEnds(t *testing.T) {
+	d := newDevice(t)
+	drv := virtiotest.Start(t, d, virtiotest.Options{NoEvent: true})
+	d.StopQueue(queueTx)
+	r := &refill{Ring: drv.Queue(queueTx), left: 40000}
+	raw := make([]byte, headerLen)
+	(&header{srcCID: guestCID, dstCID: HostCID, typ: typeStream, op: opRST}).encode((*[headerLen]byte)(raw))
+	for range txBatch {
+		r.heads = append(r.heads, r.Chain(r.Readable(raw)))
+	}
+	q, err := queue.New(drv.Mem, r.Config(false), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Interrupt()
+	d.StartQueue(queueTx, q)
+	for range 10 { // a driver that notifies all the same
+		d.Kick(queueTx)
+	}
+	d.mu.Lock()
+	if r.left == 0 {
+		t.Error("Kick returned when the guest stopped sending, not before")
+	}
+	d.mu.Unlock()
+	deadline := time.Now().Add(virtiotest.WaitTimeout)
+	for left := -1; left != 0; { // and yet all is taken
+		if time.Sleep(time.Millisecond); time.Now().After(deadline) {
+			t.Fatalf("%d packets were never taken", left)
+		}
+		d.mu.Lock()
+		left = r.left
+		d.mu.Unlock()
+	}
+}
+
 // Credit requests of one connection are one reply, however many come.
 func TestCreditRequestFlood(t *testing.T) {
 	d := newDevice(t)

@@ -80,7 +80,7 @@ func (d *Device) endAll(err error) {
 }
 
 // close ends the user's interest in c. The guest confirms with an RST that
-// nothing more comes (5.10.6.6); meanwhile the ports stay taken.
+// nothing more comes (5.10.6.5); meanwhile the ports stay taken.
 func (d *Device) close(c *Conn) {
 	c.closed = true
 	c.in = buffer{}
@@ -135,7 +135,7 @@ func (c *Conn) receive(h *header, chain *queue.Chain) error {
 		c.readable.Broadcast()
 		c.writable.Broadcast()
 		if c.peerShut == shutBoth {
-			d.abort(c, nil) // the RST that confirms (5.10.6.6)
+			d.abort(c, nil) // the RST that confirms (5.10.6.5)
 		}
 	default:
 		return fmt.Errorf("operation %d on an open connection", h.op)

@@ -5,7 +5,7 @@ import "encoding/binary"
 // headerLen is the size of struct virtio_vsock_hdr (virtio 1.2, 5.10.6).
 const headerLen = 44
 
-// typeStream is the one socket type served here (virtio 1.2, 5.10.6.4).
+// typeStream is the one socket type served here (virtio 1.2, 5.10.6.2).
 const typeStream = 1
 
 // Operations (virtio 1.2, 5.10.6).
@@ -19,7 +19,7 @@ const (
 	opCreditRequest = 7
 )
 
-// Flags of opShutdown (virtio 1.2, 5.10.6.4): what the sender of the packet
+// Flags of opShutdown (virtio 1.2, 5.10.6.5): what the sender of the packet
 // will not do any more.
 const (
 	shutRecv = 1

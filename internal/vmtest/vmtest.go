@@ -1,0 +1,118 @@
+// Package vmtest helps tests that boot guests: it runs the built holt binary,
+// provides a Debian root, carries a test's inner half into the guest, and checks
+// that nothing is left behind.
+//
+// It is imported by tests only.
+package vmtest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/holtvm/holt/internal/kernel"
+	"github.com/holtvm/holt/internal/paths"
+)
+
+// Timeout bounds one command in a test; a guest that hangs fails the test.
+const Timeout = 3 * time.Minute
+
+// Repo is the repository's root.
+func Repo(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		t.Fatalf("find the module's directory: %v", err)
+	}
+	return string(bytes.TrimSpace(out))
+}
+
+// Holt is the holt binary under test: HOLT_BIN, or what `make build` made.
+func Holt(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("HOLT_BIN")
+	if path == "" {
+		path = filepath.Join(Repo(t), "bin", "holt")
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("no holt binary to test (run `make build`, or set HOLT_BIN): %v", err)
+	}
+	return path
+}
+
+// Result is how a command ended.
+type Result struct {
+	Stdout, Stderr string
+	Code           int // exit status; -1 when a signal ended the command
+	Time           time.Duration
+}
+
+// Command runs holt.
+type Command struct {
+	Args  []string
+	Stdin io.Reader
+	Env   []string // added to the test's own
+	Dir   string
+}
+
+// Run runs holt with args to its end.
+func Run(t testing.TB, args ...string) Result {
+	t.Helper()
+	return Command{Args: args}.Run(t)
+}
+
+// Run runs the command to its end.
+func (c Command) Run(t testing.TB) Result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := c.Exec(t)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	start := time.Now()
+	err := cmd.Run()
+	r := Result{out.String(), errs.String(), cmd.ProcessState.ExitCode(), time.Since(start)}
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatalf("%v: %v", c.Args, err)
+	}
+	return r
+}
+
+// Exec prepares the command; it is killed when the test's time is up.
+func (c Command) Exec(t testing.TB) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, Holt(t), c.Args...)
+	cmd.Stdin = c.Stdin
+	cmd.Dir = c.Dir
+	cmd.Env = append(append(os.Environ(), runID()), c.Env...)
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// Want fails the test unless the command ended with code and printed stdout.
+func (r Result) Want(t testing.TB, code int, stdout string) {
+	t.Helper()
+	if r.Code != code || r.Stdout != stdout {
+		t.Fatalf("exit status %d, want %d; printed %.500q, want %.500q; standard error:\n%s", r.Code, code, r.Stdout, stdout, r.Stderr)
+	}
+}
+
+// DefaultKernel is the image and the release of the kernel that runs by
+// default.
+func DefaultKernel(t testing.TB) (image, release string) {
+	t.Helper()
+	dirs, err := paths.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := kernel.Open(dirs).Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.ImagePath(), k.Version
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		list []float64
+		want float64
+	}{
+		{[]float64{3}, 3},
+		{[]float64{9, 1, 5}, 5},
+		{[]float64{4, 1, 100, 2}, 3},
+	} {
+		if got := median(c.list); got != c.want {
+			t.Errorf("median(%v) = %v, want %v", c.list, got, c.want)
+		}
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		ratio float64
+		goal  string
+		want  string
+	}{
+		{1.15, "<= 1.15", "met"},
+		{1.16, "<= 1.15", "missed"},
+		{1, ">= 1.0", "met"},
+		{0.99, ">= 1.0", "missed"},
+		{5, noGoal, ""},
+	} {
+		if got := (result{Ratio: c.ratio, Goal: c.goal}).verdict(); got != c.want {
+			t.Errorf("a ratio of %v with goal %q: %q, want %q", c.ratio, c.goal, got, c.want)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	results := []result{compare("start", "ms", "<= 1.15", "plain qemu", []float64{30, 10, 20}, []float64{10, 10, 10})}
+	path := filepath.Join(t.TempDir(), "bench.json")
+	if err := writeJSON(path, results); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []map[string]any
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"name": "start", "unit": "ms", "ours": 20.0, "peer": 10.0, "peer_name": "plain qemu",
+		"ratio": 2.0, "goal": "<= 1.15", "runs": 3.0,
+	}
+	if len(got) != 1 || len(got[0]) != len(want) {
+		t.Fatalf("got %v, want one of %v", got, want)
+	}
+	for key, value := range want {
+		if got[0][key] != value {
+			t.Errorf("%s is %v, want %v", key, got[0][key], value)
+		}
+	}
+	var table bytes.Buffer
+	printTable(&table, results)
+	if !strings.Contains(table.String(), "missed") {
+		t.Errorf("a missed goal is not told:\n%s", table.String())
+	}
+}
+
+func TestPSSWithoutGuestMemory(t *testing.T) {
+	const smaps = `00400000-00e00000 r-xp 00000000 fe:00 1234        /usr/bin/qemu
+Size:              10240 kB
+Pss:                1024 kB
+Pss_Dirty:             8 kB
+VmFlags: rd ex mr mw me
+7f0000000000-7f0010000000 rw-s 00000000 00:01 55   /memfd:memory-backend-memfd (deleted)
+Size:             262144 kB
+Pss:              200000 kB
+7ffe00000000-7ffe00021000 rw-p 00000000 00:00 0    [stack]
+Pss:                 512 kB
+7f1000000000-7f1000001000 rw-p 00000000 00:00 0
+Pss:                 512 kB
+`
+	got, err := sumPSS(strings.NewReader(smaps))
+	if err != nil || got != 2 {
+		t.Errorf("got %v MiB, %v; want 2", got, err)
+	}
+	if _, err := sumPSS(strings.NewReader("")); err == nil {
+		t.Error("a process without memory is no error")
+	}
+}
+
+func TestStopwatch(t *testing.T) {
+	type done struct {
+		name   string
+		amount float64
+		took   time.Duration
+	}
+	var got []done
+	w := stopwatch{done: func(name string, amount float64, took time.Duration) { got = append(got, done{name, amount, took}) }}
+	start := time.Unix(1000, 0)
+	for i, line := range []string{"[    0.1] kernel", "[    0.2] x bench: begin read", "bench: end read 12.5"} {
+		if err := w.line(line, start.Add(time.Duration(i)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(got) != 1 || got[0] != (done{"read", 12.5, time.Second}) || w.finished != 1 {
+		t.Errorf("got %v, %d finished", got, w.finished)
+	}
+	if w.console != "[    0.1] kernel\n" {
+		t.Errorf("console: %q", w.console)
+	}
+	if err := w.line("bench: failed: no disk", start); err == nil || !strings.Contains(err.Error(), "no disk") {
+		t.Errorf("a failure in the guest gives %v", err)
+	}
+}

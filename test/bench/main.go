@@ -1,0 +1,93 @@
+// Command bench measures Holt against QEMU itself and against the C
+// implementations of what Holt's devices do: same kernel, same accelerator, one
+// run on one machine, taking turns. It prints a table and writes the same as
+// JSON.
+//
+// It fails when something could not be measured. A goal that was missed is no
+// failure: how fast a machine is, and how busy, is not the code's doing.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// options are the flags.
+type options struct {
+	short   bool
+	only    string
+	out     string
+	holt    string // binary to measure
+	dir     string // where shared directories are
+	runs    int    // 0: each benchmark's own number
+	profile string // directory for profiles of our file server; "" for none
+}
+
+// benchmarks are what -only takes, in the order in which they run.
+var benchmarks = []struct {
+	name string
+	run  func(*bench, context.Context) ([]result, error)
+}{
+	{"start", (*bench).start},
+	{"memory", (*bench).memory},
+	{"virtiofs", (*bench).virtiofs},
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == serveCommand {
+		exit(serve(os.Args[2]))
+	}
+	var o options
+	flag.BoolVar(&o.short, "short", false, "less work and fewer runs, to see that everything can be measured")
+	flag.StringVar(&o.only, "only", "", "one benchmark: start, memory or virtiofs")
+	flag.StringVar(&o.out, "o", "bench.json", "write the results to this `file`")
+	flag.StringVar(&o.holt, "holt", "bin/holt", "the holt `binary` to measure")
+	flag.StringVar(&o.dir, "dir", "", "make shared directories in this `directory` (default: a file system in memory if there is room, so that the disk is not measured)")
+	flag.IntVar(&o.runs, "runs", 0, "number of runs of each side")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of our file server into this `directory`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exit(measure(ctx, o))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func measure(ctx context.Context, o options) error {
+	b, err := prepare(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer b.cleanUp()
+	var results []result
+	for _, one := range benchmarks {
+		if o.only != "" && o.only != one.name {
+			continue
+		}
+		some, err := one.run(b, ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.name, err)
+		}
+		results = append(results, some...)
+	}
+	if results == nil {
+		return fmt.Errorf("there is no benchmark %q", o.only)
+	}
+	printTable(os.Stdout, results)
+	return writeJSON(o.out, results)
+}
+
+// progress tells on standard error what is being done.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+)
+
+// result compares one figure.
+type result struct {
+	Name     string  `json:"name"`
+	Unit     string  `json:"unit"`
+	Ours     float64 `json:"ours"` // median
+	Peer     float64 `json:"peer"` // median
+	PeerName string  `json:"peer_name"`
+	Ratio    float64 `json:"ratio"` // ours/peer
+	Goal     string  `json:"goal"`  // of the ratio: "<= 1.15", ">= 1.0", or noGoal
+	Runs     int     `json:"runs"`  // of each side
+}
+
+// noGoal is the goal of a figure that is only reported.
+const noGoal = "none"
+
+func compare(name, unit, goal, peerName string, ours, peer []float64) result {
+	r := result{Name: name, Unit: unit, Ours: median(ours), Peer: median(peer), PeerName: peerName, Goal: goal, Runs: len(ours)}
+	r.Ratio = r.Ours / r.Peer
+	return r
+}
+
+// verdict is "met" or "missed", or empty when there is no goal.
+func (r result) verdict() string {
+	var op string
+	var limit float64
+	if _, err := fmt.Sscanf(r.Goal, "%s %g", &op, &limit); err != nil {
+		return ""
+	}
+	if op == "<=" && r.Ratio <= limit || op == ">=" && r.Ratio >= limit {
+		return "met"
+	}
+	return "missed"
+}
+
+// median of a list that is not empty.
+func median(list []float64) float64 {
+	s := slices.Sorted(slices.Values(list))
+	n := len(s)
+	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+func printTable(w io.Writer, results []result) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "name\tours\tpeer\tunit\tratio\tgoal\t\truns\tpeer's name")
+	for _, r := range results {
+		fmt.Fprintf(t, "%s\t%.4g\t%.4g\t%s\t%.2f\t%s\t%s\t%d\t%s\n", r.Name, r.Ours, r.Peer, r.Unit, r.Ratio, r.Goal, r.verdict(), r.Runs, r.PeerName)
+	}
+	t.Flush()
+}
+
+func writeJSON(path string, results []result) error {
+	text, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}

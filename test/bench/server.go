@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// server is a file server's process.
+type server struct {
+	cmd        *exec.Cmd
+	complaints strings.Builder
+}
+
+// startServer starts cmd with a socket on which QEMU can connect at once.
+func startServer(cmd *exec.Cmd, socket string) (*server, error) {
+	if err := os.RemoveAll(socket); err != nil {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	listener.SetUnlinkOnClose(false)
+	defer listener.Close()
+	f, err := listener.File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := &server{cmd: cmd}
+	cmd.ExtraFiles = []*os.File{f} // the first is listenFD
+	cmd.Stdout, cmd.Stderr = &s.complaints, &s.complaints
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return s, cmd.Start()
+}
+
+// finish waits for a server whose QEMU has ended, and returns its processor
+// time. A server that does not end by itself is killed.
+func (s *server) finish() (cpu time.Duration, err error) {
+	patience := time.AfterFunc(10*time.Second, func() { _ = s.cmd.Process.Kill() })
+	defer patience.Stop()
+	err = s.cmd.Wait()
+	if err != nil {
+		err = fmt.Errorf("the file server: %w\n%s", err, s.complaints.String())
+	}
+	return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime(), err
+}

@@ -1,0 +1,141 @@
+//go:build tcg
+
+package tcg
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holtvm/holt/internal/vmtest"
+)
+
+// TestBadInput: each mistake has its own clear message, before any boot.
+func TestBadInput(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	config := func(name, text string) string {
+		path := filepath.Join(dir, name+".json")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if err := os.WriteFile(file, []byte("no kernel, no root"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		says []string
+	}{
+		{"missing root", []string{"--rootfs", dir + "/none", "--", "true"}, []string{"root_path", dir + "/none", "existing directory"}},
+		{"root of the wrong type", []string{"--rootfs", file, "--", "true"}, []string{"root_path", file, "directory"}},
+		{"kernel that is no kernel", []string{"--kernel", file, "--", "true"}, []string{file, "not a kernel"}},
+		{"missing kernel", []string{"--kernel", dir + "/none", "--", "true"}, []string{"kernel_path", dir + "/none"}},
+		{"unknown kernel", []string{"--kernel", "nobody-has-this", "--", "true"}, []string{"nobody-has-this", "holt kernel ls"}},
+		{"no vCPUs", []string{"-c", "0", "--", "true"}, []string{"vcpu_count", "0", "at least 1"}},
+		{"too little memory", []string{"-m", "63", "--", "true"}, []string{"memory_mb", "63", "64"}},
+		{"memory that is no size", []string{"-m", "lots", "--", "true"}, []string{"--memory", "lots", "512M"}},
+		{"unknown rlimit", []string{"--rlimit", "RLIMIT_LUCK=1", "--", "true"}, []string{"RLIMIT_LUCK", "RLIMIT_NOFILE"}},
+		{"soft above hard", []string{"--rlimit", "RLIMIT_NOFILE=10:5", "--", "true"}, []string{"RLIMIT_NOFILE=10:5", "soft"}},
+		{"mapping with too many parts", []string{"-v", "a:b:c:d", "--", "true"}, []string{"a:b:c:d", "host:guest"}},
+		{"guest path twice", []string{"-v", dir + ":/x", "-v", dir + ":/x:ro", "--", "true"}, []string{"mapped_dirs", "/x"}},
+		{"host path missing", []string{"-v", dir + "/none:/x", "--", "true"}, []string{"mapped_dirs", dir + "/none", "exist"}},
+		{"port 0", []string{"--config", config("port0", `{"port_map":["0:80"]}`), "--", "true"}, []string{"port_map", "0:80", "65535"}},
+		{"port 70000", []string{"--config", config("port70000", `{"port_map":["80:70000"]}`), "--", "true"}, []string{"port_map", "80:70000", "65535"}},
+		{"variable with a space", []string{"-e", "A B=1", "--", "true"}, []string{"A B", "--env"}},
+		{"unknown JSON key", []string{"--config", config("key", `{"vcpus":1}`), "--", "true"}, []string{"vcpus", "unknown"}},
+		{"broken JSON", []string{"--config", config("json", `{"vcpu_count":`), "--", "true"}, []string{"json"}},
+		{"no program", nil, []string{"no program", "holt run -- echo hello"}},
+		{"unknown backend", []string{"--backend", "xen", "--", "true"}, []string{"xen", "auto"}},
+		{"no kvm backend yet", []string{"--backend", "kvm", "--", "true"}, []string{"kvm", "--backend qemu"}},
+		{"unknown log level", []string{"--log-level", "loud", "--", "true"}, []string{"loud", "debug"}},
+		{"unknown flag", []string{"--cores", "2", "--", "true"}, []string{"--cores", "holt run --help"}},
+		{"console in a missing directory", []string{"--console-output", dir + "/none/log", "--", "true"}, []string{"console_output", dir + "/none"}},
+		{"console that is a directory", []string{"--console-output", dir, "--", "true"}, []string{"console_output", dir}},
+		{"console that cannot be made", []string{"--console-output", "/proc/holt-console", "--", "true"}, []string{"console_output", "/proc/holt-console"}},
+		{"not yet: ports", []string{"--config", config("ports", `{"port_map":["8080:80"]}`), "--", "true"}, []string{"port_map", "cannot publish ports yet"}},
+		{"not yet: quota", []string{"--config", config("quota", `{"cpu_quota_us":50000}`), "--", "true"}, []string{"cpu_quota_us", "yet"}},
+		{"not yet: address", []string{"--config", config("ip", `{"assigned_ip":"10.0.0.2"}`), "--", "true"}, []string{"assigned_ip", "yet"}},
+		{"not yet: local only", []string{"--config", config("local", `{"local_only":true}`), "--", "true"}, []string{"local_only", "yet"}},
+		{"several at once", []string{"-c", "0", "-m", "1", "-w", "x", "--", "true"}, []string{"vcpu_count", "memory_mb", "workdir_path"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := vmtest.Run(t, append([]string{"run"}, c.args...)...)
+			if r.Code != 125 || r.Stdout != "" {
+				t.Errorf("exit status %d, printed %q", r.Code, r.Stdout)
+			}
+			for _, text := range c.says {
+				if !strings.Contains(r.Stderr, text) {
+					t.Errorf("no %q in:\n%s", text, r.Stderr)
+				}
+			}
+			for line := range strings.Lines(r.Stderr) {
+				if !strings.HasPrefix(line, "holt: ") {
+					t.Errorf("a line that is not marked as holt's: %q", line)
+				}
+			}
+		})
+	}
+	vmtest.NothingLeft(t)
+}
+
+func TestNoQEMU(t *testing.T) {
+	r := vmtest.Command{Args: []string{"run", "--", "true"}, Env: []string{"PATH=" + t.TempDir()}}.Run(t)
+	if r.Code != 125 || !strings.Contains(r.Stderr, "qemu-system-x86_64 is not installed") || !strings.Contains(r.Stderr, "apt-get install") {
+		t.Errorf("exit status %d, %q", r.Code, r.Stderr)
+	}
+}
+
+func TestNoKernel(t *testing.T) {
+	r := vmtest.Command{Args: []string{"run", "--rootfs", "/", "--overlay", "--", "true"}, Env: []string{"HOLT_HOME=" + t.TempDir()}}.Run(t)
+	if r.Code != 125 || !strings.Contains(r.Stderr, "holt setup") {
+		t.Errorf("exit status %d, %q", r.Code, r.Stderr)
+	}
+}
+
+func TestNoBaseRoot(t *testing.T) {
+	r := vmtest.Command{Args: []string{"run", "--", "true"}, Env: []string{"HOLT_HOME=" + t.TempDir()}}.Run(t)
+	if r.Code != 125 || !strings.Contains(r.Stderr, "holt setup") || !strings.Contains(r.Stderr, "--rootfs") {
+		t.Errorf("exit status %d, %q", r.Code, r.Stderr)
+	}
+}
+
+// TestFullDisk: no room for the VM's directory is an error that says where.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	script := `mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" && cat /dev/zero > "$1/full" 2>/dev/null; exec "$2" run -- true`
+	cmd := exec.Command("unshare", "-rm", "sh", "-c", script, "sh", dir, vmtest.Holt(t))
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 125 || !strings.Contains(string(out), dir) || !strings.Contains(string(out), "no space left") {
+		t.Errorf("exit status %d: %s", code, out)
+	}
+}
+
+func TestDryRunPrintsTheMergedConfig(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "vm.json")
+	if err := os.WriteFile(path, []byte(`{"vcpu_count":3,"memory_mb":100,"root_path":"/","exec_path":"/bin/a","args":["b"]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	first := vmtest.Run(t, "run", "--config", path, "-m", "1G", "-e", "K=V", "--dry-run", "--", "/bin/c")
+	want := `{
+  "vcpu_count": 3,
+  "memory_mb": 1024,
+  "root_path": "/",
+  "exec_path": "/bin/c",
+  "env": [
+    "K=V"
+  ]
+}
+`
+	first.Want(t, 0, want)
+	if err := os.WriteFile(path, []byte(first.Stdout), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	vmtest.Run(t, "run", "--config", path, "--dry-run").Want(t, 0, want) // its own output is a config
+}

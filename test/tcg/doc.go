@@ -1,0 +1,4 @@
+// Package tcg holds the tests that boot real guests through the built holt
+// binary. They need no KVM: QEMU's software emulation does. `make test-tcg` runs
+// them.
+package tcg
