@@ -13,7 +13,7 @@ var (
 	// ErrNoKernel says that the store is empty.
 	ErrNoKernel = errors.New("there is no guest kernel yet: run `holt setup` or `holt kernel fetch`")
 	// ErrNotFound says that the store has no kernel of the name asked for.
-	ErrNotFound = errors.New("no such kernel: `holt kernel list` shows those that there are")
+	ErrNotFound = errors.New("no such kernel: `holt kernel ls` shows those that there are")
 	// ErrExists says that the store has another kernel of that name.
 	ErrExists = errors.New("a different kernel has this name already: remove it first, or choose another name")
 )
