@@ -32,7 +32,7 @@ func TestBuilderSetsEveryField(t *testing.T) {
 	want := Config{
 		VCPUCount:     2,
 		MemoryMB:      1024,
-		CPUQuotaUS:    ptr(uint64(50000)),
+		CPUQuotaUS:    new(uint64(50000)),
 		KernelPath:    h.path("vmlinux"),
 		RootPath:      h.path("root"),
 		RootOverlay:   true,

@@ -72,8 +72,7 @@ func ExampleConfig_Validate() {
 	err := config.Validate()
 	fmt.Println(err)
 
-	var field *holt.FieldError
-	if errors.As(err, &field) {
+	if field, ok := errors.AsType[*holt.FieldError](err); ok {
 		fmt.Println(field.Field, field.Value)
 	}
 	// Output:

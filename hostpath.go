@@ -92,8 +92,7 @@ func checkOutputFile(path string) error {
 
 // cause strips the operation and the path from a file error.
 func cause(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
 	}
 	return err

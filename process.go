@@ -125,8 +125,7 @@ func (p *processMonitor) cleanUp() error {
 	if rerr := p.dir.Remove(); rerr != nil && err == nil {
 		return fmt.Errorf("remove the VM's directory: %w", rerr)
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
 		return fmt.Errorf("the VM's monitor died: %w", err)
 	}
 	return err

@@ -45,14 +45,14 @@ func (h host) config() Config {
 	return c
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
 
 func TestValidateAccepts(t *testing.T) {
 	h := newHost(t)
 	mapped := func(guest string) PathPair { return PathPair{Host: h.dir, Guest: guest} }
 	for name, change := range map[string]func(*Config){
 		"the smallest":             func(*Config) {},
-		"one quota":                func(c *Config) { c.CPUQuotaUS = ptr(uint64(1000)) },
+		"one quota":                func(c *Config) { c.CPUQuotaUS = new(uint64(1000)) },
 		"64 MiB":                   func(c *Config) { c.MemoryMB = 64 },
 		"255 vCPUs":                func(c *Config) { c.VCPUCount = 255 },
 		"a kernel":                 func(c *Config) { c.KernelPath = h.path("vmlinux") },
@@ -112,7 +112,7 @@ func TestValidateRefuses(t *testing.T) {
 	}{
 		{func(c *Config) { c.VCPUCount = 0 }, `vcpu_count: 0: must be at least 1`},
 		{func(c *Config) { c.MemoryMB = 63 }, `memory_mb: 63: must be at least 64 (MiB)`},
-		{func(c *Config) { c.CPUQuotaUS = ptr(uint64(999)) }, `cpu_quota_us: 999: must be at least 1000 (µs in each 100 ms)`},
+		{func(c *Config) { c.CPUQuotaUS = new(uint64(999)) }, `cpu_quota_us: 999: must be at least 1000 (µs in each 100 ms)`},
 		{func(c *Config) { c.KernelPath = h.path("nope") }, `kernel_path: "DIR/nope": must be an existing regular file: no such file or directory`},
 		{func(c *Config) { c.KernelPath = h.path("root") }, `kernel_path: "DIR/root": must be an existing regular file: it is a directory`},
 		{func(c *Config) { c.KernelPath = h.path("fifo") }, `kernel_path: "DIR/fifo": must be an existing regular file: it is neither a regular file nor a directory`},
@@ -188,7 +188,7 @@ func TestValidateRefuses(t *testing.T) {
 func TestValidateReportsEveryProblem(t *testing.T) {
 	err := Config{
 		MemoryMB:      1,
-		CPUQuotaUS:    ptr(uint64(0)),
+		CPUQuotaUS:    new(uint64(0)),
 		KernelPath:    "/nope/kernel",
 		RootPath:      "/nope/root",
 		RootfsPath:    "/nope/rootfs",

@@ -47,7 +47,7 @@ func unpackDeb(ctx context.Context, r io.Reader, root *os.Root, pick func(string
 	}
 	for {
 		name, member, err := archive.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return errors.New("no data.tar in it")
 		}
 		if err != nil {

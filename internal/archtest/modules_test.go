@@ -9,13 +9,11 @@ import (
 // modules are the third-party modules of go.mod, each with what it is for. A
 // module that is only another one's need says whose.
 var modules = map[string]string{
-	"github.com/blakesmith/ar":             "the outer container of Debian packages",
-	"github.com/creack/pty":                "pseudo-terminals of programs in the guest",
+	"github.com/creack/pty":                "terminals for tests of the command line",
 	"github.com/hanwen/go-fuse/v2":         "the FUSE protocol behind virtio-fs",
 	"github.com/inconshreveable/mousetrap": "needed by cobra",
 	"github.com/klauspost/compress":        "zstd and gzip: kernels, modules, packages",
 	"github.com/pierrec/lz4/v4":            "lz4 payloads of kernels",
-	"github.com/rogpeppe/go-internal":      "testscript: the command line's script tests",
 	"github.com/spf13/cobra":               "the command line",
 	"github.com/spf13/pflag":               "needed by cobra",
 	"github.com/ulikunitz/xz":              "xz: kernels, modules, packages",

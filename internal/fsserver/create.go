@@ -35,7 +35,7 @@ func (fs *fileSystem) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, ou
 	}
 	err = fs.adoptName(dir, name, in.Caller.Owner, in.Mode, out)
 	if err != nil {
-		unix.Unlinkat(dir.fd, name, unix.AT_REMOVEDIR)
+		_ = unix.Unlinkat(dir.fd, name, unix.AT_REMOVEDIR)
 	}
 	return status(err)
 }
@@ -52,7 +52,7 @@ func (fs *fileSystem) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, ou
 	}
 	err = fs.adoptName(dir, name, in.Caller.Owner, in.Mode, out)
 	if err != nil {
-		unix.Unlinkat(dir.fd, name, 0)
+		_ = unix.Unlinkat(dir.fd, name, 0)
 	}
 	return status(err)
 }
@@ -72,7 +72,7 @@ func (fs *fileSystem) Symlink(_ <-chan struct{}, header *fuse.InHeader, target, 
 	}
 	err = fs.adoptName(dir, name, header.Caller.Owner, 0, out)
 	if err != nil {
-		unix.Unlinkat(dir.fd, name, 0)
+		_ = unix.Unlinkat(dir.fd, name, 0)
 	}
 	return status(err)
 }
@@ -94,7 +94,7 @@ func (fs *fileSystem) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, 
 	err = fs.adoptOpen(fd, dir, in, out)
 	if err != nil {
 		fs.budget.close(fd)
-		unix.Unlinkat(dir.fd, name, 0)
+		_ = unix.Unlinkat(dir.fd, name, 0)
 	}
 	return status(err)
 }

@@ -41,12 +41,12 @@ func TestModes(t *testing.T) {
 	for _, mask := range []int{0, 0o077} {
 		old := unix.Umask(mask)
 		c := newClient(t, t.TempDir(), Options{})
-		for kind, make := range makers {
+		for kind, makeOne := range makers {
 			if kind == "symlink" {
 				continue
 			}
 			for _, mode := range []uint32{0, 0o600, 0o644, 0o755, 0o777, 0o1777, 0o4755, 0o2711} {
-				entry := make(c, rootNode, fmt.Sprintf("%s%o", kind, mode), mode)
+				entry := makeOne(c, rootNode, fmt.Sprintf("%s%o", kind, mode), mode)
 				if got := entry.Mode & 0o7777; got != mode {
 					t.Errorf("umask %o: %s with %o has %o", mask, kind, mode, got)
 				}
@@ -72,7 +72,7 @@ func TestOwners(t *testing.T) {
 		os.Chmod(dir+"/"+name, mode)
 	}
 	c := newClient(t, dir, Options{})
-	for kind, make := range makers {
+	for kind, makeOne := range makers {
 		for _, test := range []struct {
 			parent           string
 			uid, gid         uint32
@@ -85,7 +85,7 @@ func TestOwners(t *testing.T) {
 		} {
 			parent := c.lookup(rootNode, test.parent).NodeId
 			c.uid, c.gid = test.uid, test.gid
-			entry := make(c, parent, fmt.Sprintf("%s-%d", kind, test.uid), 0o4755)
+			entry := makeOne(c, parent, fmt.Sprintf("%s-%d", kind, test.uid), 0o4755)
 			c.uid, c.gid = 0, 0
 			if entry.Uid != test.wantUID || entry.Gid != test.wantGID {
 				t.Errorf("%s in %s by %d:%d belongs to %d:%d", kind, test.parent, test.uid, test.gid, entry.Uid, entry.Gid)
@@ -220,9 +220,9 @@ func testSquash(t *testing.T, dir string) {
 	if root := c.getattr(rootNode); root.Uid != 0 || root.Gid != 0 {
 		t.Errorf("the server's own directory shows as %d:%d", root.Uid, root.Gid)
 	}
-	for kind, make := range makers {
+	for kind, makeOne := range makers {
 		c.uid, c.gid = 1234, 1234
-		entry := make(c, rootNode, kind, 0o644)
+		entry := makeOne(c, rootNode, kind, 0o644)
 		c.uid, c.gid = 0, 0
 		if entry.Uid != 0 || entry.Gid != 0 {
 			t.Errorf("%s belongs to %d:%d", kind, entry.Uid, entry.Gid)

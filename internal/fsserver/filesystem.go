@@ -122,8 +122,7 @@ func status(err error) fuse.Status {
 	if err == nil {
 		return fuse.OK
 	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return fuse.Status(errno)
 	}
 	return fuse.EIO

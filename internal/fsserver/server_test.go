@@ -1,11 +1,11 @@
 package fsserver
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io/fs"
 	"log/slog"
-	"math/rand"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -288,12 +288,12 @@ func TestNoRoomForReply(t *testing.T) {
 
 func TestDescriptorBudget(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range strings.Fields("a b c d") {
+	for name := range strings.FieldsSeq("a b c d") {
 		writeFile(t, filepath.Join(dir, name), name)
 	}
 	c := newClient(t, dir, Options{Budget: NewBudget(4)})
 	var nodes []uint64
-	for _, name := range strings.Fields("a b c") {
+	for name := range strings.FieldsSeq("a b c") {
 		nodes = append(nodes, c.lookup(rootNode, name).NodeId)
 	}
 	file := c.open(nodes[0], syscall.O_RDONLY)

@@ -29,7 +29,7 @@ type Machine struct {
 	Kernel      Kernel          // what to boot
 	Initramfs   string          // path of an uncompressed cpio archive
 	Cmdline     string          // kernel command line, without what the backend adds for its own machine
-	KernelLog   bool            // the whole kernel log goes to the console, not only its errors; slows the boot
+	KernelLog   bool            // the whole kernel log goes to the console, not only its errors
 	Devices     []virtio.Device // attached in this order
 	Console     io.Writer       // gets the serial console's bytes, from one goroutine; nil drops them
 	Logger      *slog.Logger    // nil drops what would be logged

@@ -103,7 +103,7 @@ func (t trial) run(ctx context.Context, vcpu *kvmapi.VCPU) error {
 // of the program.
 func (t trial) machine(dev *kvmapi.Device) (_ *kvmapi.VM, _ *kvmapi.VCPU, err error) {
 	if v, err := dev.APIVersion(); err != nil || v != kvmapi.APIVersion {
-		return nil, nil, fmt.Errorf("kvm api version is %d, want %d (%v)", v, kvmapi.APIVersion, err)
+		return nil, nil, fmt.Errorf("kvm api version is %d, want %d (%w)", v, kvmapi.APIVersion, err)
 	}
 	cpuid, err := dev.SupportedCPUID()
 	if err != nil {

@@ -52,7 +52,7 @@ func (img *image) parse(size int64) (err error) {
 		return fmt.Errorf("%w: it has %d bytes, the limit is %d", boot.ErrNotKernel, size, boot.MaxUnpacked)
 	}
 	var magic [4]byte
-	if _, err := img.ReadAt(magic[:], 0); err != nil && err != io.EOF {
+	if _, err := img.ReadAt(magic[:], 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if string(magic[:]) == "\x7fELF" {

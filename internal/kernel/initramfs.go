@@ -76,7 +76,7 @@ func Initramfs(k Kernel, agent []byte, cacheDir string, groups ...string) (strin
 // hashed when they were imported.
 func initramfsKey(agent []byte, modules []Module) string {
 	h := sha256.New()
-	io.WriteString(h, initramfsLayout)
+	h.Write([]byte(initramfsLayout))
 	fmt.Fprintf(h, "agent %x\n", sha256.Sum256(agent))
 	for _, m := range modules {
 		fmt.Fprintf(h, "%q %q %q %q\n", m.File, m.Name, m.Group, m.SHA256)

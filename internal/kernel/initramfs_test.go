@@ -104,7 +104,7 @@ func TestInitramfsIsCachedByContent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	make := func(k Kernel, agent string, groups ...string) string {
+	initramfs := func(k Kernel, agent string, groups ...string) string {
 		t.Helper()
 		path, err := Initramfs(k, []byte(agent), s.cache, groups...)
 		if err != nil {
@@ -112,25 +112,25 @@ func TestInitramfsIsCachedByContent(t *testing.T) {
 		}
 		return path
 	}
-	first := make(k, "agent")
+	first := initramfs(k, "agent")
 	if err := os.WriteFile(first, []byte("kept"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := os.ReadFile(make(k, "agent")); string(got) != "kept" {
+	if got, _ := os.ReadFile(initramfs(k, "agent")); string(got) != "kept" {
 		t.Error("the archive was made again")
 	}
 	other := k
 	other.Modules = slices.Clone(k.Modules)
 	other.Modules[0].SHA256 = "different"
 	seen := map[string]bool{first: true}
-	for _, path := range []string{make(k, "agent 2"), make(k, "agent", "net"), make(other, "agent")} {
+	for _, path := range []string{initramfs(k, "agent 2"), initramfs(k, "agent", "net"), initramfs(other, "agent")} {
 		if seen[path] {
 			t.Errorf("different inputs share the archive %s", path)
 		}
 		seen[path] = true
 	}
 	for i := range maxInitramfs {
-		make(k, fmt.Sprint(i))
+		initramfs(k, fmt.Sprint(i))
 	}
 	if files, err := os.ReadDir(filepath.Join(s.cache, "initramfs")); err != nil || len(files) != maxInitramfs {
 		t.Errorf("the cache has %d archives, %v, want %d", len(files), err, maxInitramfs)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -70,10 +71,8 @@ func (r *resolver) add(name, group string, parents []string) error {
 	if r.tree.builtin[name] || r.have[name][group] || r.have[name][coreGroup] {
 		return nil
 	}
-	for _, p := range parents {
-		if p == name {
-			return fmt.Errorf("module %s depends on itself through %s", name, strings.Join(parents, ", "))
-		}
+	if slices.Contains(parents, name) {
+		return fmt.Errorf("module %s depends on itself through %s", name, strings.Join(parents, ", "))
 	}
 	path, ok := r.tree.files[name]
 	if !ok {

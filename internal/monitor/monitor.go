@@ -67,7 +67,7 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 	}
 	defer asm.Close()
 	backend, err := hypervisor.Select(ctx, spec.Backend, hypervisor.Options{
-		QEMU:     func(useKVM bool) (hypervisor.Backend, error) { return qemu.New(useKVM) },
+		QEMU:     qemu.New,
 		CacheDir: env.Dirs.Cache,
 		Logger:   env.Log,
 	})
@@ -215,8 +215,7 @@ func cause(ctx context.Context, err error) error {
 
 // explain says why the guest ended too early and shows the end of its console.
 func (l *life) explain(when string, err error) error {
-	var reported *agentproto.Error
-	if errors.As(err, &reported) {
+	if _, ok := errors.AsType[*agentproto.Error](err); ok {
 		return err
 	}
 	if errors.Is(err, errEnded) {

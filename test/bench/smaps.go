@@ -60,7 +60,7 @@ func children(pid int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, field := range strings.Fields(string(text)) {
+		for field := range strings.FieldsSeq(string(text)) {
 			child, err := strconv.Atoi(field)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", list, err)

@@ -34,7 +34,7 @@ type Backend struct {
 
 // New finds QEMU: the executable that HOLT_QEMU names, or qemu-system-x86_64 in
 // PATH. With useKVM its machines run on /dev/kvm, otherwise they are emulated.
-// The error wraps [ErrNotInstalled] when there is none.
+// Without HOLT_QEMU, the error is [ErrNotInstalled] when there is none.
 func New(useKVM bool) (hypervisor.Backend, error) {
 	name := os.Getenv("HOLT_QEMU")
 	if name == "" {
@@ -51,10 +51,10 @@ func New(useKVM bool) (hypervisor.Backend, error) {
 }
 
 // findFirmware looks for qboot beside the executable's other data. It starts a
-// kernel some 40 ms sooner than QEMU's default, SeaBIOS; either will do.
+// kernel some 30 ms sooner than QEMU's default, SeaBIOS; either will do.
 func findFirmware(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	rom := filepath.Join(filepath.Dir(path), "..", "share", "qemu", "qboot.rom")
 	if _, err := os.Stat(rom); err != nil {

@@ -218,8 +218,9 @@ func (q *Queue) fail(reason error) error {
 	return err
 }
 
-// needEvent says whether moving an index from old to new passed event (2.7.7).
-func needEvent(event, new, old uint16) bool { return new-event-1 < new-old }
+// needEvent says whether an index passed event on its way from old to next
+// (2.7.7).
+func needEvent(event, next, old uint16) bool { return next-event-1 < next-old }
 
 const (
 	availNoInterrupt = 1 // VIRTQ_AVAIL_F_NO_INTERRUPT, 2.7.6

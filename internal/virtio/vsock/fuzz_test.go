@@ -16,7 +16,7 @@ import (
 // altered and the packet is cut, then eight bytes for that. No limit may be
 // passed and nothing may hang.
 func FuzzTx(f *testing.F) {
-	for op := byte(0); op < 9; op++ {
+	for op := range byte(9) {
 		f.Add([]byte{op, 0, 0, 0, 0, 0, 0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 7, 8})
 		f.Add([]byte{op | 0x10, 1, 0, 0, 0, 4, 0, 0, 0, op | 0x20, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})
 	}
