@@ -45,8 +45,6 @@ func (h host) config() Config {
 	return c
 }
 
-//go:fix inline
-
 func TestValidateAccepts(t *testing.T) {
 	h := newHost(t)
 	mapped := func(guest string) PathPair { return PathPair{Host: h.dir, Guest: guest} }

@@ -102,8 +102,12 @@ func (t trial) run(ctx context.Context, vcpu *kvmapi.VCPU) error {
 // machine makes a machine with one vCPU that stands, in long mode, at the start
 // of the program.
 func (t trial) machine(dev *kvmapi.Device) (_ *kvmapi.VM, _ *kvmapi.VCPU, err error) {
-	if v, err := dev.APIVersion(); err != nil || v != kvmapi.APIVersion {
-		return nil, nil, fmt.Errorf("kvm api version is %d, want %d (%w)", v, kvmapi.APIVersion, err)
+	v, err := dev.APIVersion()
+	if err != nil {
+		return nil, nil, fmt.Errorf("get kvm api version: %w", err)
+	}
+	if v != kvmapi.APIVersion {
+		return nil, nil, fmt.Errorf("kvm api version is %d, want %d", v, kvmapi.APIVersion)
 	}
 	cpuid, err := dev.SupportedCPUID()
 	if err != nil {

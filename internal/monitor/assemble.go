@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/fsserver"
@@ -73,7 +72,6 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembl
 	a.machine.Devices = []virtio.Device{a.vsock, &rng.Device{}}
 	a.boot = agentproto.BootSpec{
 		Hostname: hostname,
-		ClockNS:  time.Now().UnixNano(),
 		Program:  spec.Program,
 	}
 	files, err := fsserver.ProcessBudget()
