@@ -23,7 +23,7 @@ import (
 const program = "qemu-system-x86_64"
 
 // ErrNotInstalled says that there is no QEMU to drive, and what to do.
-var ErrNotInstalled = errors.New(program + " is not installed: run `apt-get install qemu-system-x86` or `holt setup`")
+var ErrNotInstalled = errors.New(program + " is not installed: run `apt-get install qemu-system-x86`")
 
 // Backend starts machines as QEMU processes. It has no state of its own.
 type Backend struct {
