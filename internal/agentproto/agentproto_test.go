@@ -29,10 +29,14 @@ func TestNextRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewReader(strings.NewReader(tt.in), tt.from).Next()
+			r := NewReader(strings.NewReader(tt.in), tt.from)
+			_, err := r.Next()
 			var v *ViolationError
 			if !errors.As(err, &v) || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v, want a violation with %q", err, tt.want)
+			}
+			if cap(r.buf) > 0 {
+				t.Errorf("%d bytes were allocated for it", cap(r.buf))
 			}
 		})
 	}

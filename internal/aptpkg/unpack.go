@@ -15,7 +15,8 @@ import (
 	"github.com/holtvm/holt/internal/decompress"
 )
 
-// maxUnpacked is the most that is unpacked from one package, in bytes.
+// maxUnpacked is the most that one package may hold, in bytes, whether it is
+// picked or not: a few bytes can unpack to years of zeros.
 const maxUnpacked = 2 << 30
 
 // Unpack writes regular files of a package into the directory dest. For the
@@ -80,15 +81,15 @@ func unpackTar(ctx context.Context, r io.Reader, root *os.Root, pick func(string
 		if err != nil {
 			return err
 		}
+		if left -= h.Size; left < 0 {
+			return fmt.Errorf("more than %d bytes", int64(maxUnpacked))
+		}
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
 		to, ok := pick(strings.TrimPrefix(path.Clean("/"+h.Name), "/"))
 		if !ok {
 			continue
-		}
-		if left -= h.Size; left < 0 {
-			return fmt.Errorf("more than %d bytes", int64(maxUnpacked))
 		}
 		if err := writeFile(root, to, h, archive); err != nil {
 			return err

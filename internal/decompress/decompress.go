@@ -14,7 +14,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
-	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
 )
 
@@ -80,20 +79,6 @@ func isLZ4(head []byte) bool {
 // a power of two.
 func isLZMA(head []byte) bool {
 	return len(head) >= 13 && head[0] == 0x5d && head[1] == 0 && head[2] == 0 && bytes.Count(head[3:5], []byte{0}) <= 1
-}
-
-// openXZ refuses the filters that the decoder does not know by name, because
-// xz-packed x86 kernels use one (BCJ) and their owner should learn why.
-func openXZ(r *bufio.Reader) (io.ReadCloser, error) {
-	const blockFlags = 13 // after the 12 byte stream header: block header size, block flags
-	if head, err := r.Peek(peek); err == nil && head[blockFlags-1] != 0 && head[blockFlags]&3 != 0 {
-		return nil, fmt.Errorf("%w: an executable filter (BCJ)", ErrUnsupported)
-	}
-	xr, err := xz.NewReader(r)
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(xr), nil
 }
 
 func openZstd(r *bufio.Reader) (io.ReadCloser, error) {

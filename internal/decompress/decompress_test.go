@@ -3,7 +3,9 @@ package decompress
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"testing"
 
@@ -53,7 +55,9 @@ func TestNewReaderReadsEveryFormat(t *testing.T) {
 const bzip2Holt = "QlpoOTFBWSZTWX24oFMAAADBgAAQAESEACAAMM0AwaEMcXckU4UJB9uKBTA="
 
 func TestNewReaderUnsupported(t *testing.T) {
-	xzBCJ := append([]byte{0xfd, '7', 'z', 'X', 'Z', 0, 0, 1, 0x69, 0x22, 0xde, 0x36}, 3, 1, 4, 0, 0x21, 1, 22, 0)
+	xzBCJ := []byte{0xfd, '7', 'z', 'X', 'Z', 0, 0, 1, 0x69, 0x22, 0xde, 0x36} // stream header
+	block := []byte{3, 1, 4, 0, 0x21, 1, 22, 0, 0, 0, 0, 0}
+	xzBCJ = binary.LittleEndian.AppendUint32(append(xzBCJ, block...), crc32.ChecksumIEEE(block))
 	for name, data := range map[string][]byte{
 		"empty":       nil,
 		"plain text":  []byte("#!/bin/sh\necho no kernel\n"),

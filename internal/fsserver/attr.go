@@ -125,7 +125,7 @@ func (fs *fileSystem) setSize(node *inode, in *fuse.SetAttrIn) error {
 		defer fs.handles.put(h)
 		return uninterrupted(func() error { return unix.Ftruncate(h.fd, int64(size)) })
 	}
-	fd, err := fs.reopen(node.fd, unix.O_WRONLY)
+	fd, err := fs.openForIO(node.fd, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}

@@ -1,76 +1,9 @@
 package fsserver
 
 import (
-	"syscall"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
-
-// ioFlags keeps those open flags of the guest that mean the same on the host.
-// O_APPEND is not among them: it goes with each write, because the guest can
-// change it, and its write-back of mapped pages must not append.
-func ioFlags(flags uint32) int {
-	return int(flags) & (unix.O_ACCMODE | unix.O_TRUNC | unix.O_SYNC | unix.O_DSYNC)
-}
-
-// checkRegular guards what opens a file: opening a FIFO or a device would wait
-// or act on the host.
-func checkRegular(node *inode) error {
-	switch node.kind {
-	case syscall.S_IFREG:
-		return nil
-	case syscall.S_IFDIR:
-		return unix.EISDIR
-	case syscall.S_IFLNK:
-		return unix.ELOOP
-	}
-	return unix.EINVAL
-}
-
-// Open implements fuse.RawFileSystem.
-func (fs *fileSystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	return status(fs.openNode(in.NodeId, in.Flags, in.Mode, out))
-}
-
-// openNode opens a regular file. openFlags are FUSE's OPEN_ flags.
-func (fs *fileSystem) openNode(id uint64, flags, openFlags uint32, out *fuse.OpenOut) error {
-	node, err := fs.inodes.get(id)
-	if err != nil {
-		return err
-	}
-	defer fs.inodes.put(node)
-	if err := checkRegular(node); err != nil {
-		return err
-	}
-	if fs.readOnly && flags&(unix.O_ACCMODE|unix.O_TRUNC) != unix.O_RDONLY {
-		return unix.EROFS
-	}
-	if flags&unix.O_TRUNC != 0 && openFlags&fuse.OPEN_KILL_SUIDGID != 0 {
-		if err := fs.clearSetID(node.fd); err != nil {
-			return err
-		}
-	}
-	fd, err := fs.openForIO(node.fd, ioFlags(flags))
-	if err != nil {
-		return err
-	}
-	*out = fuse.OpenOut{Fh: fs.handles.add(node.id, fd, false), OpenFlags: fuse.FOPEN_NOFLUSH}
-	if st, err := statFD(fd); err == nil && node.cache.unchanged(st) {
-		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
-	}
-	return nil
-}
-
-// openForIO leaves access times alone on a read-only share where it may.
-func (fs *fileSystem) openForIO(fd, flags int) (int, error) {
-	if fs.readOnly {
-		if f, err := fs.reopen(fd, flags|unix.O_NOATIME); err != unix.EPERM {
-			return f, err
-		}
-	}
-	return fs.reopen(fd, flags)
-}
 
 // Read implements fuse.RawFileSystem.
 func (fs *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {

@@ -9,7 +9,8 @@
 // by openat2 below the descriptor of its parent, and no symbolic link is ever
 // followed on the host: a link is handed to the guest, whose kernel follows it
 // in its own tree. Only regular files and directories are opened for input and
-// output; device nodes, FIFOs and sockets belong to the guest's kernel.
+// output; device nodes, FIFOs and sockets belong to the guest's kernel, and what
+// a /proc of the host somewhere below the directory says stays the host's.
 //
 // # Owners
 //

@@ -13,6 +13,9 @@ import (
 const (
 	// tailSize is how much of the guest console is kept, in bytes.
 	tailSize = 16 << 10
+	// fileSize bounds the console_output file, in bytes: a guest can print for
+	// ever, and the disk is the host's.
+	fileSize = 256 << 20
 	// tailLines is how many lines of it an error shows.
 	tailLines = 20
 )
@@ -26,11 +29,12 @@ type console struct {
 	mu   sync.Mutex
 	tail []byte
 	file *os.File // nil without console_output, or after it could not be written
+	room int      // what the file may still grow by, bytes
 }
 
 // newConsole creates or truncates the file at path; an empty path means none.
 func newConsole(path string, log *slog.Logger) (*console, error) {
-	c := &console{log: log}
+	c := &console{log: log, room: fileSize}
 	if path == "" {
 		return c, nil
 	}
@@ -66,12 +70,27 @@ func (c *console) save(p []byte) {
 	if c.file == nil {
 		return
 	}
-	if _, err := c.file.Write(p); err != nil {
-		c.log.Error("console_output is no longer written", "error", err)
-		c.file.Close()
-		c.file = nil
+	full := len(p) > c.room
+	p = p[:min(len(p), c.room)]
+	c.room -= len(p)
+	_, err := c.file.Write(p)
+	if full && err == nil {
+		_, err = io.WriteString(c.file, fullMark)
 	}
+	switch {
+	case err != nil:
+		c.log.Error("console_output is no longer written", "error", err)
+	case full:
+		c.log.Warn("console_output is full", "bytes", fileSize)
+	default:
+		return
+	}
+	c.file.Close()
+	c.file = nil
 }
+
+// fullMark ends a file that got no more than it may hold.
+const fullMark = "\n[holt: console_output is full; what follows is lost]\n"
 
 // Close closes the file.
 func (c *console) Close() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -85,7 +84,7 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 	}
 	defer vm.Kill()
 
-	l := &life{vm: vm, console: con, agent: make(chan io.Writer, 1), dial: asm.vsock.Dial}
+	l := &life{vm: vm, console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
 	return l.live(ctx, client, listener, asm.boot, env.Log)
 }
 
@@ -93,7 +92,7 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 type life struct {
 	vm      hypervisor.VM
 	console *console
-	agent   chan io.Writer // the agent's connection, once there is one
+	agent   chan net.Conn // the agent's connection, once there is one
 	dial    func(ctx context.Context, port uint32) (net.Conn, error)
 }
 
@@ -106,7 +105,7 @@ func (l *life) live(stop context.Context, client net.Conn, listener net.Listener
 
 	up := make(chan struct{}) // closed when the agent has its instructions
 	go l.watch(ctx, up, end)
-	go func() { end(fromClient(agentproto.NewReader(client, agentproto.Host), l.agent)) }()
+	go func() { end(fromClient(agentproto.NewReader(client, agentproto.Host), l.agent, agentPatience)) }()
 	defer context.AfterFunc(stop, func() { l.stop(ctx, up, end) })()
 
 	conn, err := l.accept(ctx, listener)
@@ -134,10 +133,12 @@ func (l *life) live(stop context.Context, client net.Conn, listener net.Listener
 	return last, nil
 }
 
-// accept waits for the agent's call.
+// accept waits for the agent's call. There is one: further connections of the
+// guest are refused.
 func (l *life) accept(ctx context.Context, listener net.Listener) (net.Conn, error) {
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
 	conn, err := listener.Accept()
+	_ = listener.Close()
 	if err != nil {
 		return nil, cause(ctx, err)
 	}

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
@@ -37,10 +40,15 @@ func (r relay) fromAgent(in *agentproto.Reader) (last agentproto.Frame, err erro
 	}
 }
 
+// agentPatience is how long the agent may take no byte of what the client sent.
+// It always reads, whatever its program does, so only a broken one reaches it.
+const agentPatience = 30 * time.Second
+
 // fromClient passes on what the client sends until it is gone, which is the
 // error it returns. Nothing is passed on before agent yields the agent's
-// connection.
-func fromClient(in *agentproto.Reader, agent <-chan io.Writer) error {
+// connection. An agent that takes nothing for the time of patience is an error
+// too: behind it nobody would notice that the client is gone.
+func fromClient(in *agentproto.Reader, agent <-chan net.Conn, patience time.Duration) error {
 	var out *agentproto.Writer
 	for {
 		f, err := in.Next()
@@ -54,15 +62,30 @@ func fromClient(in *agentproto.Reader, agent <-chan io.Writer) error {
 			return fmt.Errorf("%w: it sent a frame of type %d", errClientGone, f.Type)
 		}
 		if out == nil {
-			w, ok := <-agent
+			conn, ok := <-agent
 			if !ok {
 				return errClientGone
 			}
-			out = agentproto.NewWriter(w)
+			out = agentproto.NewWriter(patientWriter{conn, patience})
 		}
 		// An agent that is gone shows itself to fromAgent.
-		_ = out.Frame(f.Type, f.Payload)
+		if err := out.Frame(f.Type, f.Payload); errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("the guest agent took nothing for %v", patience)
+		}
 	}
+}
+
+// patientWriter gives every write the same time.
+type patientWriter struct {
+	conn     net.Conn
+	patience time.Duration
+}
+
+func (w patientWriter) Write(b []byte) (int, error) {
+	if err := w.conn.SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
+		return 0, err
+	}
+	return w.conn.Write(b)
 }
 
 // errClientGone says that nobody waits for this VM any more.

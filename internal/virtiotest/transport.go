@@ -63,6 +63,7 @@ func TransportSuite(t *testing.T, start func(t *testing.T, dev virtio.Device) Tr
 		{"bad sizes", (*suite).badSizes},
 		{"avail.idx jump", (*suite).availJump},
 		{"registers rewritten", (*suite).registersRewritten},
+		{"ring that feeds itself", (*suite).feedsItself},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dev := newEcho(t)
@@ -392,6 +393,37 @@ func (s *suite) registersRewritten() {
 	if !bytes.Equal(image, other.Bytes(other.DescAddr, RingBytes(8))) {
 		s.Error("the device touched rings that it was told of after its start")
 	}
+}
+
+// feedsItself lays the used ring over the available ring, one entry ahead: each
+// answer makes the next chain available, with no driver at work. That must not
+// keep the device from being stopped.
+func (s *suite) feedsItself() {
+	s.tr.Accept(allFeatures)
+	r := s.ring(1, 64)
+	r.UsedAddr = r.AvailAddr
+	r.SetDesc(0, s.alloc(16), 0, 0, 0)
+	r.SetAvailIdx(1)
+	s.setup(1, r)
+	s.tr.Start()
+	r.Kick()
+	idx := r.Bytes(r.AvailAddr+2, 2)
+	for deadline := time.Now().Add(WaitTimeout); le.Uint16(idx) < 3*r.Size; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.Fatalf("the ring stopped at %d", le.Uint16(idx))
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tr.Reset()
+	}()
+	select {
+	case <-done:
+	case <-time.After(WaitTimeout):
+		s.Fatal("the reset did not end")
+	}
+	s.startsAfresh()
 }
 
 // follows reports whether a comes before b in past.

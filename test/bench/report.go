@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,9 +61,12 @@ func printTable(w io.Writer, results []result) {
 }
 
 func writeJSON(path string, results []result) error {
-	text, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // a goal has a "<"
+	e.SetIndent("", "  ")
+	if err := e.Encode(results); err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	return os.WriteFile(path, text.Bytes(), 0o644)
 }

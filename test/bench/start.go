@@ -142,7 +142,6 @@ func (b *bench) startFloor(ctx context.Context, initramfs string) (time.Duration
 		return 0, err
 	}
 	r, w := io.Pipe()
-	defer r.Close()
 	begin := time.Now()
 	vm, err := backend.Start(ctx, hypervisor.Machine{
 		VCPUs:       1,
@@ -155,6 +154,7 @@ func (b *bench) startFloor(ctx context.Context, initramfs string) (time.Duration
 		return 0, err
 	}
 	defer vm.Kill()
+	defer r.Close() // first: a console that nobody reads holds up Kill
 	defer context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })()
 	err = awaitGreeting(r)
 	return time.Since(begin), err

@@ -45,7 +45,7 @@ func (b *bench) virtiofs(ctx context.Context) ([]result, error) {
 	if work.image, err = b.fsImage(ctx); err != nil {
 		return nil, err
 	}
-	n := b.count(7, 2)
+	n := b.count(5, 2)
 	for i := range n {
 		for _, s := range sides {
 			if err := b.fsRun(ctx, s, work); err != nil {

@@ -101,9 +101,15 @@ func runFake(mode string) int {
 	case "breaks a device":
 		greet(current)
 		_, _ = os.NewFile(firstDeviceFD, "device").Write([]byte(strings.Repeat("\xff", 64)))
+	case "leaves a device":
+		greet(current)
+		_ = os.NewFile(firstDeviceFD, "device").Close()
 	case "burns":
 		greet(current)
-		for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
+		for used := time.Duration(0); used < 300*time.Millisecond; { // of processor time: the host may be busy
+			var r syscall.Rusage
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+			used = time.Duration(r.Utime.Nano() + r.Stime.Nano())
 		}
 	case "lists":
 		greet(current)

@@ -73,6 +73,7 @@ func TestEndings(t *testing.T) {
 		{mode: "crashes", want: "qemu was killed by signal 9 (killed)"},
 		{mode: "dies after greeting", want: "qemu ended with status 3: again again"},
 		{mode: "breaks a device", want: "virtio rng device: "},
+		{mode: "leaves a device", want: "virtio rng device: qemu has hung up on it"},
 	} {
 		t.Run(c.mode, func(t *testing.T) {
 			b := fakeQEMU(t, c.mode)

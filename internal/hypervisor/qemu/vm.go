@@ -115,9 +115,21 @@ func (v *vm) fail(err error) {
 	v.child.kill()
 }
 
-// serve is one device's server, until QEMU is gone.
+// hangUpTime is how long QEMU may live on once it has hung up on a device: it does
+// so when it ends.
+const hangUpTime = 3 * time.Second
+
+// serve is one device's server, until QEMU is gone. A guest whose device is gone
+// would wait for it for ever, so the machine ends with it.
 func (v *vm) serve(ctx context.Context, conn *net.UnixConn, dev virtio.Device) {
 	err := vhostuser.Serve(ctx, conn, dev, v.log)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(hangUpTime):
+			err = errors.New("qemu has hung up on it")
+		}
+	}
 	if err != nil && ctx.Err() == nil {
 		v.fail(fmt.Errorf("virtio %s device: %w", dev.Type(), err))
 	}

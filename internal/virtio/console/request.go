@@ -37,10 +37,14 @@ func (d *Device) Write(p []byte) (int, error) {
 			return n, io.ErrClosedPipe
 		}
 		k, ok := d.fill(p[n:])
+		n += k
 		if !ok {
 			d.room.Wait()
+			continue
 		}
-		n += k
+		// A guest whose buffers have no room must not keep StopQueue waiting.
+		d.mu.Unlock()
+		d.mu.Lock()
 	}
 	return n, nil
 }

@@ -25,11 +25,17 @@ const (
 	tagSize   = 36   // bytes of the tag in the configuration space, 5.11.4
 	queueSize = 1024 // entries: a 1 MiB request of single pages fits in one chain
 	hiprio    = 0    // the queue for FORGET and INTERRUPT, 5.11.2
+
+	// maxInFlight is how many requests of a device have goroutines of their own
+	// at a time: each may hold a thread and a megabyte of the host. It is as many
+	// background requests as the server lets an honest guest have.
+	maxInFlight = 64
 )
 
 // Device is one shared directory.
 type Device struct {
 	server Server
+	slots  chan struct{} // a token for each request with a goroutine
 	config [tagSize + 4]byte
 	queues []requestQueue
 }
@@ -51,7 +57,7 @@ func New(tag string, requestQueues int, server Server) (*Device, error) {
 	if requestQueues < 1 {
 		return nil, fmt.Errorf("virtio-fs %q: %d request queues: must be at least 1", tag, requestQueues)
 	}
-	d := &Device{server: server, queues: make([]requestQueue, 1+requestQueues)}
+	d := &Device{server: server, slots: make(chan struct{}, maxInFlight), queues: make([]requestQueue, 1+requestQueues)}
 	copy(d.config[:], tag)
 	binary.LittleEndian.PutUint32(d.config[tagSize:], uint32(requestQueues))
 	return d, nil

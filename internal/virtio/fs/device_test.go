@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/holtvm/holt/internal/virtio/fs"
 	"github.com/holtvm/holt/internal/virtiotest"
@@ -119,7 +120,7 @@ func TestStopWaitsForRequests(t *testing.T) {
 	select {
 	case <-stopped:
 		t.Error("StopQueue did not wait")
-	default:
+	case <-time.After(30 * time.Millisecond):
 	}
 	close(e.release)
 	wg.Wait()

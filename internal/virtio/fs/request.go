@@ -10,8 +10,9 @@ import (
 var chains = sync.Pool{New: func() any { return new(queue.Chain) }}
 
 // Kick serves all requests of a queue. A lone quick request is served here, on
-// the goroutine that is awake already; others get goroutines of their own, as
-// many as the queue has entries at most, so that a slow one holds up nobody.
+// the goroutine that is awake already; others get goroutines of their own, so
+// that a slow one holds up nobody, up to maxInFlight; then the queue waits. Those
+// of hiprio are quick and have no answer: they wait for no others.
 func (d *Device) Kick(i int) {
 	rq := &d.queues[i]
 	var last *queue.Chain
@@ -23,11 +24,15 @@ func (d *Device) Kick(i int) {
 			return
 		}
 		if ok {
-			if last != nil {
-				rq.spawn(d.server, last)
+			switch {
+			case i == hiprio:
+				serve(d.server, rq.q, c)
+				continue
+			case last != nil:
+				d.spawn(rq, last)
 			}
-			if last = c; i != hiprio && slow(c) {
-				rq.spawn(d.server, c)
+			if last = c; slow(c) {
+				d.spawn(rq, c)
 				last = nil
 			}
 			continue
@@ -45,8 +50,12 @@ func (d *Device) Kick(i int) {
 	}
 }
 
-func (rq *requestQueue) spawn(s Server, c *queue.Chain) {
-	rq.inFlight.Go(func() { serve(s, rq.q, c) })
+func (d *Device) spawn(rq *requestQueue, c *queue.Chain) {
+	d.slots <- struct{}{}
+	rq.inFlight.Go(func() {
+		defer func() { <-d.slots }()
+		serve(d.server, rq.q, c)
+	})
 }
 
 func serve(s Server, q *queue.Queue, c *queue.Chain) {

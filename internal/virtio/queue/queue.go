@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holtvm/holt/internal/guestmem"
 )
@@ -50,7 +51,7 @@ type Config struct {
 }
 
 // Queue is one running virtqueue. Pop, EnableKicks and DisableKicks belong to
-// one goroutine at a time; Push and Signal may be called from any.
+// one goroutine at a time; Push, Signal and Quiesce may be called from any.
 type Queue struct {
 	mem      *guestmem.Memory
 	size     uint16
@@ -63,6 +64,7 @@ type Queue struct {
 	used  ring // flags, idx, size × {u32 id, u32 len}, avail_event
 
 	nextAvail uint16 // consumer's side
+	quiet     atomic.Bool
 
 	mu        sync.Mutex // guards what follows
 	nextUsed  uint16
@@ -120,7 +122,7 @@ func (q *Queue) Pop(c *Chain) (bool, error) {
 		return false, err
 	}
 	idx := q.avail.load16(2)
-	if idx == q.nextAvail {
+	if idx == q.nextAvail || q.quiet.Load() {
 		return false, nil
 	}
 	if n := idx - q.nextAvail; n > q.size {
@@ -190,7 +192,17 @@ func (q *Queue) EnableKicks() (more bool) {
 		q.used.store16(0, 0)
 	}
 	barrier() // the wish is visible before we look for the last time
-	return q.Err() == nil && q.avail.load16(2) != q.nextAvail
+	return q.Err() == nil && !q.quiet.Load() && q.avail.load16(2) != q.nextAvail
+}
+
+// Quiesce calls wait; meanwhile Pop finds nothing. A transport waits in it for
+// whoever takes chains to come to an end, which a driver could put off for ever:
+// where the rings overlap, even without running, as each answer of the device
+// makes the next chain available. Quiesce may be called from any goroutine.
+func (q *Queue) Quiesce(wait func()) {
+	q.quiet.Store(true)
+	defer q.quiet.Store(false)
+	wait()
 }
 
 // Err returns why the queue is dead, or nil.

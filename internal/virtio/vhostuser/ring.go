@@ -91,7 +91,7 @@ func (r *ring) stop(dev virtio.Device) {
 	if r.queue == nil {
 		return
 	}
-	r.kick.stop()
+	r.queue.Quiesce(r.kick.stop)
 	dev.StopQueue(r.index)
 	r.position = r.queue.NextAvail()
 	r.next.base = r.position

@@ -18,6 +18,7 @@ import (
 type Conn struct {
 	dev   *Device
 	ports ports
+	limit int        // of in, bytes: the credit that the guest has
 	write sync.Mutex // held for a whole Write, so that two do not mix
 
 	// What follows is guarded by dev.mu.
@@ -68,7 +69,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) take(p []byte) int {
 	n := c.in.read(p)
 	c.flow.consumed += uint32(n)
-	if c.flow.owed() >= uint32(c.dev.limits.buffer+1)/2 && c.state == open && c.peerShut&shutSend == 0 {
+	if c.flow.owed() >= uint32(c.limit+1)/2 && c.state == open && c.peerShut&shutSend == 0 {
 		c.dev.post(c, opCreditUpdate, 0)
 	}
 	return n
@@ -186,6 +187,6 @@ func (c *Conn) stamp(h *header) {
 	if h.op == opCreditUpdate {
 		c.updating = false
 	}
-	h.bufAlloc, h.fwdCnt = uint32(c.dev.limits.buffer), c.flow.consumed
+	h.bufAlloc, h.fwdCnt = uint32(c.limit), c.flow.consumed
 	c.flow.told = c.flow.consumed
 }

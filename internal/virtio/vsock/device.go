@@ -52,6 +52,7 @@ type Device struct {
 	rxWaiters map[*Conn]struct{}
 	conns     map[ports]*Conn
 	slots     int // connections that exist in the table or in a user's hands
+	spare     int // what they left of the budget, bytes
 	listeners map[uint32]*Listener
 	lastPort  uint32 // host port of the latest Dial
 }
@@ -73,6 +74,7 @@ func New(guestCID uint64, log *slog.Logger, opts ...Option) *Device {
 	for _, o := range opts {
 		o(&d.limits)
 	}
+	d.spare = d.limits.budget
 	return d
 }
 

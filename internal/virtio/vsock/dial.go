@@ -57,7 +57,7 @@ func (d *Device) dial(ctx context.Context, port uint32) (*Conn, error) {
 		return nil, ctx.Err()
 	}
 	c.closed = true
-	d.slots--
+	d.release(c)
 	return nil, c.err
 }
 

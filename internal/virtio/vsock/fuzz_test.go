@@ -26,8 +26,8 @@ func FuzzTx(f *testing.F) {
 			panic("hangs")
 		})
 		defer watchdog.Stop()
-		const conns, backlog, buffer = 6, 2, 3000
-		d := New(guestCID, discard, WithMaxConns(conns), WithBacklog(backlog), WithBuffer(buffer), WithLinger(time.Millisecond))
+		const conns, backlog, buffer, budget = 6, 2, minBuffer + 1000, 4000
+		d := New(guestCID, discard, WithMaxConns(conns), WithBacklog(backlog), WithBuffer(buffer), WithBudget(budget), WithLinger(time.Millisecond))
 		drv := virtiotest.Start(t, d, virtiotest.Options{Memory: 1 << 20, QueueSize: 16})
 		rx, tx := drv.Queue(queueRx), drv.Queue(queueTx)
 		offer := func() {
@@ -92,14 +92,18 @@ func FuzzTx(f *testing.F) {
 				offer()
 			}
 			d.mu.Lock()
-			waiting := 0
+			waiting, held := 0, 0
 			for _, c := range d.conns {
 				if c.listener != nil {
 					waiting++
 				}
-				if c.in.n > buffer || len(c.in.b) > buffer {
-					t.Errorf("%d bytes received in a buffer of %d, the limit is %d", c.in.n, len(c.in.b), buffer)
+				if c.in.n > c.limit || len(c.in.b) > c.limit || c.limit > buffer {
+					t.Errorf("%d bytes received in a buffer of %d, the limit is %d", c.in.n, len(c.in.b), c.limit)
 				}
+				held += len(c.in.b)
+			}
+			if held > budget+conns*minBuffer || d.spare < 0 {
+				t.Errorf("%d bytes in all buffers, %d to spare", held, d.spare)
 			}
 			if len(d.conns) > d.slots || d.slots > conns || waiting > backlog || len(d.control) > maxReplies+4*conns {
 				t.Errorf("%d connections, %d slots, %d waiting, %d replies", len(d.conns), d.slots, waiting, len(d.control))
@@ -111,8 +115,8 @@ func FuzzTx(f *testing.F) {
 		<-dialed
 		<-accepted
 		drv.Stop()
-		if d.slots != 0 || len(d.conns) != 0 {
-			t.Errorf("at the end: %d connections, %d slots", len(d.conns), d.slots)
+		if d.slots != 0 || len(d.conns) != 0 || d.spare != budget {
+			t.Errorf("at the end: %d connections, %d slots, %d of the budget", len(d.conns), d.slots, d.spare)
 		}
 	})
 }

@@ -34,11 +34,26 @@ const (
 // newConn enters a connection into the table. The caller checked that there is a
 // slot and that the ports are free.
 func (d *Device) newConn(p ports, state connState) *Conn {
-	c := &Conn{dev: d, ports: p, state: state}
+	c := &Conn{dev: d, ports: p, limit: d.allot(), state: state}
 	c.readable, c.writable = sync.NewCond(&d.mu), sync.NewCond(&d.mu)
 	d.conns[p] = c
 	d.slots++
 	return c
+}
+
+// allot decides how much a new connection may receive before it is read. The first
+// minBuffer are everybody's; of the budget for the rest nobody gets more than an
+// eighth of what is left, so there is always some left.
+func (d *Device) allot() int {
+	extra := min(max(d.limits.buffer-minBuffer, 0), d.spare/8)
+	d.spare -= extra
+	return min(minBuffer, d.limits.buffer) + extra
+}
+
+// release gives back what newConn took, when both sides are done with c.
+func (d *Device) release(c *Conn) {
+	d.slots--
+	d.spare += max(c.limit-minBuffer, 0)
 }
 
 // end takes c out of the table. err is what its user finds after the last
@@ -54,7 +69,7 @@ func (d *Device) end(c *Conn, err error) {
 		c.linger.Stop()
 	}
 	if c.closed {
-		d.slots--
+		d.release(c)
 	}
 	if c.listener != nil && c.in.n == 0 {
 		c.listener.drop(c) // nobody would learn anything from accepting it
@@ -87,7 +102,7 @@ func (d *Device) close(c *Conn) {
 	c.readDeadline.set(c.readable, time.Time{})
 	c.writeDeadline.set(c.writable, time.Time{})
 	if c.state == gone {
-		d.slots--
+		d.release(c)
 	} else {
 		d.post(c, opShutdown, shutBoth)
 		c.shut = shutBoth
@@ -144,7 +159,6 @@ func (c *Conn) receive(h *header, chain *queue.Chain) error {
 }
 
 func (c *Conn) receiveData(h *header, chain *queue.Chain) error {
-	limit := c.dev.limits.buffer
 	switch {
 	case uint64(headerLen)+uint64(h.length) > uint64(chain.ReadableLen()):
 		return errors.New("packet shorter than it says")
@@ -153,10 +167,10 @@ func (c *Conn) receiveData(h *header, chain *queue.Chain) error {
 	case c.closed: // was on its way when we said that we would not read it
 		c.flow.consumed += h.length
 		return nil
-	case uint64(h.length) > uint64(limit-c.in.n):
+	case uint64(h.length) > uint64(c.limit-c.in.n):
 		return errors.New("more data than credit")
 	}
-	c.in.fill(chain, headerLen, int(h.length), limit)
+	c.in.fill(chain, headerLen, int(h.length), c.limit)
 	c.readable.Broadcast()
 	return nil
 }

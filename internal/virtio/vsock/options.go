@@ -5,13 +5,14 @@ import "time"
 // limits bound what a guest can make the device hold.
 type limits struct {
 	buffer  int           // receive buffer of a connection, bytes
+	budget  int           // of all receive buffers, beyond minBuffer for each, bytes
 	conns   int           // connections, both directions together
 	backlog int           // connections of one listener that nobody accepted yet
 	linger  time.Duration // how long a closed connection waits for the guest's RST
 }
 
 // Linux uses the same buffer size and the same linger time for its side.
-var defaults = limits{buffer: 256 << 10, conns: 1024, backlog: 128, linger: 8 * time.Second}
+var defaults = limits{buffer: 256 << 10, budget: 32 << 20, conns: 1024, backlog: 128, linger: 8 * time.Second}
 
 // maxReplies is how many packets for the guest may wait for receive buffers
 // before the guest's own packets are left in the ring (virtio 1.2, 5.10.6.1).
@@ -23,6 +24,11 @@ type Option func(*limits)
 // WithBuffer sets the receive buffer that each connection may fill, in bytes,
 // from 1 to 2^30. It is allocated as data arrives. The default is 256 KiB.
 func WithBuffer(bytes int) Option { return func(l *limits) { l.buffer = bytes } }
+
+// WithBudget sets what all receive buffers may take together, in bytes, not
+// counting the first 4 KiB of each. When little of it is left, new connections get
+// smaller buffers. The default is 32 MiB: full buffers for the first 120.
+func WithBudget(bytes int) Option { return func(l *limits) { l.budget = bytes } }
 
 // WithMaxConns sets how many connections may exist at once, counting dialed,
 // accepted, waiting and lingering ones. The default is 1024.
