@@ -91,11 +91,12 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// A device knows virtio, queues, guest memory and the one backend it serves.
+// A device knows virtio, queues, guest memory, the limited log and the one backend
+// it serves.
 // What else it imports of Holt's own would make two devices depend on each
 // other or on the machine.
 func TestDevicesKnowOneBackend(t *testing.T) {
-	allowed := []string{"internal/virtio", "internal/virtio/queue", "internal/guestmem"}
+	allowed := []string{"internal/virtio", "internal/virtio/queue", "internal/guestmem", "internal/guestlog"}
 	backends := []string{"internal/fsserver", "internal/usernet"}
 	seen := map[string]string{}
 	for _, s := range load(t).sources {
@@ -106,7 +107,7 @@ func TestDevicesKnowOneBackend(t *testing.T) {
 			switch {
 			case slices.Contains(allowed, imported) || strings.HasPrefix(imported, s.pkg+"/"):
 			case !slices.Contains(backends, imported):
-				t.Errorf("%s imports %s: a device imports virtio, virtio/queue, guestmem and one backend", s.path, imported)
+				t.Errorf("%s imports %s: a device imports virtio, virtio/queue, guestmem, guestlog and one backend", s.path, imported)
 			case seen[s.pkg] != "" && seen[s.pkg] != imported:
 				t.Errorf("%s imports %s, and the package already %s", s.path, imported, seen[s.pkg])
 			default:

@@ -44,6 +44,8 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/holtvm/holt/internal/guestlog"
 )
 
 const (
@@ -89,7 +91,7 @@ func New(root string, opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	logger := slog.New(&limitedHandler{Handler: opts.Logger.Handler(), limits: new(limits)})
+	logger := guestlog.New(opts.Logger)
 	fs, err := newFileSystem(root, opts.ReadOnly, opts.Budget, logger)
 	if err != nil {
 		return nil, fmt.Errorf("share directory %s: %w", root, err)

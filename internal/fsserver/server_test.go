@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/holtvm/holt/internal/guestlog"
 )
 
 func TestNewErrors(t *testing.T) {
@@ -327,7 +329,7 @@ func TestLogIsLimited(t *testing.T) {
 	for range 1000 {
 		s.HandleRequest(nil, nil)
 	}
-	if lines := strings.Count(buf.String(), "\n"); lines == 0 || lines > 3*logBurst {
+	if lines := strings.Count(buf.String(), "\n"); lines == 0 || lines > 3*guestlog.Burst {
 		t.Errorf("%d log lines for 1000 bad requests", lines)
 	}
 }

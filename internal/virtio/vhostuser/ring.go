@@ -2,6 +2,7 @@ package vhostuser
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/holtvm/holt/internal/virtio"
 	"github.com/holtvm/holt/internal/virtio/queue"
@@ -18,7 +19,7 @@ type setup struct {
 // that serves the connection; only Interrupt and Broken may come from others.
 type ring struct {
 	index int
-	log   *limitedLog
+	log   *slog.Logger
 	call  notifier
 	err   notifier
 
@@ -39,7 +40,7 @@ func (r *ring) Interrupt() { r.call.signal() }
 
 // Broken implements queue.Interrupter.
 func (r *ring) Broken(err error) {
-	r.log.warn("virtqueue stopped", "queue", r.index, "err", err)
+	r.log.Warn("virtqueue stopped", "queue", r.index, "err", err)
 	r.err.signal()
 }
 

@@ -22,6 +22,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/holtvm/holt/internal/guestlog"
 	"github.com/holtvm/holt/internal/virtio"
 )
 
@@ -44,7 +45,7 @@ type server struct {
 // done (its cause). By the time it returns every queue is stopped, the device
 // reset, guest memory unmapped and conn closed.
 func Serve(ctx context.Context, conn *net.UnixConn, dev virtio.Device, log *slog.Logger) error {
-	limited := &limitedLog{log: log.With("device", dev.Type().String())}
+	limited := guestlog.New(log.With("device", dev.Type().String()))
 	s := &server{conn: conn, dev: dev}
 	for i := range dev.QueueSizes() {
 		s.rings = append(s.rings, &ring{index: i, log: limited})

@@ -3,7 +3,6 @@ package vhostuser
 import (
 	"bytes"
 	"errors"
-	"log/slog"
 	"math"
 	"os"
 	"strings"
@@ -389,22 +388,6 @@ func TestUserAddressesAreTranslated(t *testing.T) {
 		if got != c.guest || (err == nil) != c.ok || err != nil && !errors.Is(err, guestmem.ErrOutOfRange) {
 			t.Errorf("guestAddr(%#x) = %#x, %v", c.user, got, err)
 		}
-	}
-}
-
-func TestWarningsAreLimited(t *testing.T) {
-	var out bytes.Buffer
-	l := &limitedLog{log: slog.New(slog.NewTextHandler(&out, nil))}
-	for range 1000 {
-		l.warn("broken")
-	}
-	if n := strings.Count(out.String(), "broken"); n != 1 {
-		t.Errorf("%d lines", n)
-	}
-	l.last = l.last.Add(-logInterval)
-	l.warn("broken")
-	if !strings.Contains(out.String(), "dropped=999") {
-		t.Errorf("no count of what was dropped: %s", out.String())
 	}
 }
 

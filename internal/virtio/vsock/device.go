@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/holtvm/holt/internal/guestlog"
 	"github.com/holtvm/holt/internal/virtio"
 	"github.com/holtvm/holt/internal/virtio/queue"
 )
@@ -40,7 +41,7 @@ type Device struct {
 	limits   limits
 
 	mu        sync.Mutex // guards what follows, and all connections and listeners
-	log       guestLog
+	log       *slog.Logger
 	started   bool // a driver has started a queue since the last Reset
 	broken    bool // it broke a ring: nothing happens until Reset
 	rx, tx    *queue.Queue
@@ -65,7 +66,7 @@ func New(guestCID uint64, log *slog.Logger, opts ...Option) *Device {
 	d := &Device{
 		guestCID:  guestCID,
 		limits:    defaults,
-		log:       guestLog{log: log},
+		log:       guestlog.New(log),
 		rxWaiters: make(map[*Conn]struct{}),
 		conns:     make(map[ports]*Conn),
 		listeners: make(map[uint32]*Listener),

@@ -44,13 +44,13 @@ func (d *Device) accept(p ports, h *header) {
 		return
 	}
 	if len(l.backlog) >= d.limits.backlog || d.slots >= d.limits.conns {
-		d.log.packet("connection refused: too many", h)
+		logPacket(d.log, "connection refused: too many", h)
 		d.refuse(h)
 		return
 	}
 	c := d.newConn(p, open)
 	if err := c.flow.heard(h.bufAlloc, h.fwdCnt); err != nil {
-		d.log.packet(err.Error(), h)
+		logPacket(d.log, err.Error(), h)
 		c.closed = true
 		d.abort(c, ErrProtocol)
 		return

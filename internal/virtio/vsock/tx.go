@@ -87,16 +87,16 @@ func (d *Device) takeTx(limit int) (n int) {
 func (d *Device) receive(chain *queue.Chain) {
 	var raw [headerLen]byte
 	if chain.Read(raw[:], 0) < headerLen {
-		d.log.packet("packet without a whole header", &header{})
+		logPacket(d.log, "packet without a whole header", &header{})
 		return
 	}
 	h := parseHeader(&raw)
 	switch {
 	case h.srcCID != d.guestCID: // a reply would reach the guest as somebody else's
-		d.log.packet("forged source", &h)
+		logPacket(d.log, "forged source", &h)
 		return
 	case h.dstCID != HostCID || h.typ != typeStream: // 5.10.6.4.2
-		d.log.packet("no such service", &h)
+		logPacket(d.log, "no such service", &h)
 		d.refuse(&h)
 		return
 	}
@@ -105,7 +105,7 @@ func (d *Device) receive(chain *queue.Chain) {
 	switch {
 	case c != nil:
 		if err := c.receive(&h, chain); err != nil {
-			d.log.packet(err.Error(), &h)
+			logPacket(d.log, err.Error(), &h)
 			d.abort(c, fmt.Errorf("%w: %w", ErrProtocol, err))
 		}
 	case h.op == opRequest:
