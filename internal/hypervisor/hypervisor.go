@@ -31,7 +31,7 @@ type Machine struct {
 	Cmdline     string          // kernel command line, without what the backend adds for its own machine
 	KernelLog   bool            // the whole kernel log goes to the console, not only its errors
 	Devices     []virtio.Device // attached in this order
-	Console     io.Writer       // gets the serial console's bytes, from one goroutine; nil drops them
+	Console     io.Writer       // gets the serial console's bytes, from one goroutine, and must not block: Kill waits for it; nil drops them
 	Logger      *slog.Logger    // nil drops what would be logged
 }
 
