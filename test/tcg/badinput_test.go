@@ -108,7 +108,11 @@ func TestNoBaseRoot(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	script := `mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" && cat /dev/zero > "$1/full" 2>/dev/null; exec "$2" run -- true`
-	cmd := exec.Command("unshare", "-rm", "sh", "-c", script, "sh", dir, vmtest.Holt(t))
+	namespaces := "-m"
+	if os.Geteuid() != 0 {
+		namespaces = "-rm" // root in a user namespace may mount
+	}
+	cmd := exec.Command("unshare", namespaces, "sh", "-c", script, "sh", dir, vmtest.Holt(t))
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
 	out, _ := cmd.CombinedOutput()
 	if code := cmd.ProcessState.ExitCode(); code != 125 || !strings.Contains(string(out), dir) || !strings.Contains(string(out), "no space left") {

@@ -52,12 +52,12 @@ func runPosixTests() error {
 	return err
 }
 
-// TestPosixSuite runs the suite on HOLT_TEST_POSIX_DIR, or on the host's own file
-// system, where it shows that the suite itself is sound.
+// TestPosixSuite is the guest's half of TestPosix, which counts its passes. On the
+// host there is nothing to test: the suite wants a mount of its own.
 func TestPosixSuite(t *testing.T) {
 	base := os.Getenv("HOLT_TEST_POSIX_DIR")
 	if base == "" {
-		base = t.TempDir()
+		t.Skip("TestPosix runs this in the guest")
 	}
 	for name, test := range posixtest.All {
 		t.Run(name, func(t *testing.T) {
