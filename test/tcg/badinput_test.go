@@ -4,10 +4,11 @@ package tcg
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/vmtest"
 )
@@ -107,16 +108,20 @@ func TestNoBaseRoot(t *testing.T) {
 // TestFullDisk: no room for the VM's directory is an error that says where.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	script := `mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" && cat /dev/zero > "$1/full" 2>/dev/null; exec "$2" run -- true`
-	namespaces := "-m"
-	if os.Geteuid() != 0 {
-		namespaces = "-rm" // root in a user namespace may mount
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		t.Fatalf("make a small file system (as root): %v", err)
 	}
-	cmd := exec.Command("unshare", namespaces, "sh", "-c", script, "sh", dir, vmtest.Holt(t))
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir)
-	out, _ := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != 125 || !strings.Contains(string(out), dir) || !strings.Contains(string(out), "no space left") {
-		t.Errorf("exit status %d: %s", code, out)
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 64<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := vmtest.Command{Args: []string{"run", "--", "true"}, Env: []string{"XDG_RUNTIME_DIR=" + dir}}.Run(t)
+	if r.Code != 125 || !strings.Contains(r.Stderr, dir) || !strings.Contains(r.Stderr, "no space left") {
+		t.Errorf("exit status %d: %s", r.Code, r.Stderr)
 	}
 }
 
