@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 
 	"github.com/holtvm/holt/internal/agentbin"
@@ -46,7 +45,7 @@ func startInProcess(spec monitorSpec, log io.Writer) (monitorHandle, net.Conn, e
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &localMonitor{stopped: cancel, conn: ours, done: make(chan struct{})}
-	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.Level(spec.LogLevel)}))
+	logger := monitor.Spec(spec).Logger(log)
 	go func() {
 		defer close(m.done)
 		defer cancel()

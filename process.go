@@ -1,7 +1,6 @@
 package holt
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,7 @@ type processMonitor struct {
 // startProcess starts `holt monitor` and hands it the specification, one end of
 // the stream connection, and the lock of the VM's directory, in this order from
 // descriptor 3 on.
-func startProcess(ctx context.Context, binary string, spec monitorSpec, log io.Writer) (_ monitorHandle, _ net.Conn, err error) {
+func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHandle, _ net.Conn, err error) {
 	dir, err := makeStateDir(spec)
 	if err != nil {
 		return nil, nil, err

@@ -117,7 +117,7 @@ func (vm *VM) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	monitor, conn, err := vm.startMonitor(ctx, spec)
+	monitor, conn, err := vm.startMonitor(spec)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (vm *VM) Start(ctx context.Context) error {
 	return nil
 }
 
-func (vm *VM) startMonitor(ctx context.Context, spec monitorSpec) (monitorHandle, net.Conn, error) {
+func (vm *VM) startMonitor(spec monitorSpec) (monitorHandle, net.Conn, error) {
 	log := vm.Log
 	if log == nil {
 		log = os.Stderr
@@ -146,7 +146,7 @@ func (vm *VM) startMonitor(ctx context.Context, spec monitorSpec) (monitorHandle
 	if vm.options.inProcess {
 		return startInProcess(spec, log)
 	}
-	return startProcess(ctx, vm.options.binary, spec, log)
+	return startProcess(vm.options.binary, spec, log)
 }
 
 // copyStdin does not outlive the session for longer than a Read of Stdin

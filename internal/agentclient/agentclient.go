@@ -22,9 +22,9 @@ import (
 // guest died, or the agent broke off.
 var ErrLost = errors.New("the guest agent's connection was lost")
 
-// writeTimeout is how long the agent may take no byte of a frame. It always
-// reads, whatever its program does, so only a broken agent reaches it.
-const writeTimeout = 30 * time.Second
+// Patience is how long the agent may take no byte of a frame. It always reads,
+// whatever its program does, so only a broken agent reaches it.
+const Patience = 30 * time.Second
 
 // peer is a connection to the agent.
 type peer struct {
@@ -37,15 +37,19 @@ func newPeer(conn net.Conn) *peer {
 	return &peer{
 		conn: conn,
 		in:   agentproto.NewReader(conn, agentproto.Agent),
-		out:  agentproto.NewWriter(timedWriter{conn}),
+		out:  NewWriter(conn),
 	}
 }
 
-// timedWriter gives every write writeTimeout. Its errors wrap ErrLost.
+// NewWriter writes to the agent behind conn, each frame within Patience. Errors
+// of the connection wrap ErrLost.
+func NewWriter(conn net.Conn) *agentproto.Writer { return agentproto.NewWriter(timedWriter{conn}) }
+
+// timedWriter gives every write Patience. Its errors wrap ErrLost.
 type timedWriter struct{ conn net.Conn }
 
 func (w timedWriter) Write(b []byte) (n int, err error) {
-	err = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	err = w.conn.SetWriteDeadline(time.Now().Add(Patience))
 	if err == nil {
 		n, err = w.conn.Write(b)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -86,6 +85,6 @@ func prepare(specFile *os.File) (env monitor.Env, spec monitor.Spec, err error) 
 	if env.Agent, err = agentbin.Load(); err != nil {
 		return env, spec, fmt.Errorf("this holt binary is incomplete: %w", err)
 	}
-	env.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(spec.LogLevel)}))
+	env.Log = spec.Logger(os.Stderr)
 	return env, spec, nil
 }

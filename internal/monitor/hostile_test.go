@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/holtvm/holt/internal/agentclient"
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
@@ -47,7 +48,7 @@ func TestLifeEndsWhenTheAgentTakesNothing(t *testing.T) {
 		r.client.Close()
 		start := time.Now()
 		r.wantError(t, "took nothing for 30s")
-		if d := time.Since(start); d > agentPatience+5*time.Second {
+		if d := time.Since(start); d > agentclient.Patience+5*time.Second {
 			t.Errorf("after %v", d)
 		}
 	})
@@ -67,7 +68,7 @@ func TestAgentIsGivenTime(t *testing.T) {
 			}
 		}()
 		for range 5 {
-			time.Sleep(agentPatience - time.Second)
+			time.Sleep(agentclient.Patience - time.Second)
 			if f, err := in.Next(); err != nil || f.Type != agentproto.TypeStdin {
 				t.Fatalf("got %v, %v", f.Type, err)
 			}

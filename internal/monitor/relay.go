@@ -6,8 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"time"
 
+	"github.com/holtvm/holt/internal/agentclient"
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
@@ -40,15 +40,11 @@ func (r relay) fromAgent(in *agentproto.Reader) (last agentproto.Frame, err erro
 	}
 }
 
-// agentPatience is how long the agent may take no byte of what the client sent.
-// It always reads, whatever its program does, so only a broken one reaches it.
-const agentPatience = 30 * time.Second
-
 // fromClient passes on what the client sends until it is gone, which is the
 // error it returns. Nothing is passed on before agent yields the agent's
-// connection. An agent that takes nothing for the time of patience is an error
+// connection. An agent that takes nothing for agentclient.Patience is an error
 // too: behind it nobody would notice that the client is gone.
-func fromClient(in *agentproto.Reader, agent <-chan net.Conn, patience time.Duration) error {
+func fromClient(in *agentproto.Reader, agent <-chan net.Conn) error {
 	var out *agentproto.Writer
 	for {
 		f, err := in.Next()
@@ -66,26 +62,13 @@ func fromClient(in *agentproto.Reader, agent <-chan net.Conn, patience time.Dura
 			if !ok {
 				return errClientGone
 			}
-			out = agentproto.NewWriter(patientWriter{conn, patience})
+			out = agentclient.NewWriter(conn)
 		}
 		// An agent that is gone shows itself to fromAgent.
 		if err := out.Frame(f.Type, f.Payload); errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("the guest agent took nothing for %v", patience)
+			return fmt.Errorf("the guest agent took nothing for %v", agentclient.Patience)
 		}
 	}
-}
-
-// patientWriter gives every write the same time.
-type patientWriter struct {
-	conn     net.Conn
-	patience time.Duration
-}
-
-func (w patientWriter) Write(b []byte) (int, error) {
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
-		return 0, err
-	}
-	return w.conn.Write(b)
 }
 
 // errClientGone says that nobody waits for this VM any more.

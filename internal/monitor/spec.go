@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
@@ -40,6 +41,11 @@ type Spec struct {
 	ConsoleOutput string             `json:"console_output,omitempty"` // host file
 	KernelLog     bool               `json:"kernel_log,omitempty"`     // the whole kernel log goes to the console
 	LogLevel      int                `json:"log_level"`                // a slog.Level
+}
+
+// Logger writes to w what the specification's log level lets through.
+func (s Spec) Logger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.Level(s.LogLevel)}))
 }
 
 // Share is a host directory that the guest sees at another path.
