@@ -4,12 +4,12 @@
 //
 // Numbers and layouts are those of Linux's include/uapi/linux/kvm.h and
 // Documentation/virt/kvm/api.rst; section numbers below refer to the latter.
+// Every error wraps the kernel's errno.
 package kvmapi
 
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,14 +18,12 @@ import (
 // (api.rst, 4.1).
 const APIVersion = 12
 
-// ioctl request numbers: _IO(0xAE, nr) and its kin.
+// Request numbers of the device: _IO(0xAE, nr).
 const (
-	ioGetAPIVersion    = 0xAE00
-	ioCreateVM         = 0xAE01
-	ioGetVCPUMmapSize  = 0xAE04
-	ioCreateVCPU       = 0xAE41
-	ioSetUserMemRegion = 0x4020AE46
-	ioRun              = 0xAE80
+	ioGetAPIVersion   = 0xAE00
+	ioCreateVM        = 0xAE01
+	ioCheckExtension  = 0xAE03
+	ioGetVCPUMmapSize = 0xAE04
 )
 
 // Device is an open /dev/kvm.
@@ -50,6 +48,18 @@ func (d *Device) APIVersion() (int, error) {
 	return int(v), err
 }
 
+// CheckExtension is KVM_CHECK_EXTENSION (4.4) for the whole of KVM: 0 where the
+// kernel lacks it, otherwise 1 or the number that the extension defines.
+func (d *Device) CheckExtension(c Cap) (int, error) { return checkExtension(d.f, c) }
+
+func checkExtension(f *os.File, c Cap) (int, error) {
+	v, err := ioctl(f, ioCheckExtension, uintptr(c))
+	if err != nil {
+		return 0, fmt.Errorf("check kvm extension %d: %w", c, err)
+	}
+	return int(v), nil
+}
+
 // CreateVM is KVM_CREATE_VM (4.2) with the default machine type. It is repeated
 // when a signal interrupts it, which Go's own preemption signal may do.
 func (d *Device) CreateVM() (*VM, error) {
@@ -68,72 +78,4 @@ func (d *Device) CreateVM() (*VM, error) {
 		}
 		return &VM{f: os.NewFile(fd, "kvm-vm"), runSize: int(size)}, nil
 	}
-}
-
-// VM is a virtual machine.
-type VM struct {
-	f       *os.File
-	runSize int
-}
-
-// Close drops the descriptor; the machine ends when its vCPUs are closed too.
-func (v *VM) Close() error { return v.f.Close() }
-
-// SetMemory is KVM_SET_USER_MEMORY_REGION (4.35): host becomes the guest's
-// memory at guestAddr, in the given slot. The caller keeps host mapped until
-// the machine has ended. An empty host removes the slot.
-func (v *VM) SetMemory(slot uint32, guestAddr uint64, host []byte) error {
-	region := userMemoryRegion{Slot: slot, GuestPhysAddr: guestAddr, MemorySize: uint64(len(host))}
-	if err := setMemory(v.f, &region, host); err != nil {
-		return fmt.Errorf("set user memory region: %w", err)
-	}
-	return nil
-}
-
-// CreateVCPU is KVM_CREATE_VCPU (4.7) together with the mapping of its run
-// structure.
-func (v *VM) CreateVCPU(id int) (*VCPU, error) {
-	fd, err := ioctl(v.f, ioCreateVCPU, uintptr(id))
-	if err != nil {
-		return nil, fmt.Errorf("create vcpu %d: %w", id, err)
-	}
-	run, err := unix.Mmap(int(fd), 0, v.runSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		unix.Close(int(fd))
-		return nil, fmt.Errorf("map vcpu %d: %w", id, err)
-	}
-	return &VCPU{f: os.NewFile(fd, "kvm-vcpu"), run: run}, nil
-}
-
-// VCPU is a virtual CPU. All calls but [VCPU.SetImmediateExit] belong to one
-// thread.
-type VCPU struct {
-	f   *os.File
-	run []byte // struct kvm_run, shared with the kernel
-}
-
-// Close unmaps the run structure and closes the vCPU. It must not run at the
-// same time as any other call.
-func (c *VCPU) Close() error {
-	unix.Munmap(c.run)
-	return c.f.Close()
-}
-
-// Run is KVM_RUN (4.10): it returns when the guest needs its monitor, with the
-// reason to be had from [VCPU.ExitReason]. unix.EINTR says that a signal or
-// [VCPU.SetImmediateExit] ended it; callers that did not want that call again.
-func (c *VCPU) Run() error {
-	_, err := ioctl(c.f, ioRun, 0)
-	return err
-}
-
-// ioctl's errors are bare errno values: callers compare them and say what they
-// were doing.
-func ioctl(f *os.File, req, arg uintptr) (uintptr, error) {
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), req, arg)
-	runtime.KeepAlive(f)
-	if errno != 0 {
-		return 0, errno
-	}
-	return r, nil
 }

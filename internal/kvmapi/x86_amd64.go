@@ -2,14 +2,36 @@ package kvmapi
 
 import "fmt"
 
-// x86 request numbers; the size of the structure is bits 16 to 29.
+// Request numbers of the basic registers; the size of the structure is bits 16
+// to 29.
 const (
-	ioGetSupportedCPUID = 0xC008AE05
-	ioSetRegs           = 0x4090AE82
-	ioGetSregs          = 0x8138AE83
-	ioSetSregs          = 0x4138AE84
-	ioSetCPUID2         = 0x4008AE90
+	ioSetTSSAddr         = 0xAE47
+	ioSetIdentityMapAddr = 0x4008AE48
+	ioGetRegs            = 0x8090AE81
+	ioSetRegs            = 0x4090AE82
+	ioGetSregs           = 0x8138AE83
+	ioSetSregs           = 0x4138AE84
+	ioTranslate          = 0xC018AE85
 )
+
+// SetTSSAddr is KVM_SET_TSS_ADDR (4.36): three pages below 4 GiB that belong to
+// KVM, which Intel's processors need to run real mode. They lie outside of
+// memory and devices.
+func (v *VM) SetTSSAddr(addr uint32) error {
+	if _, err := ioctl(v.f, ioSetTSSAddr, uintptr(addr)); err != nil {
+		return fmt.Errorf("set tss address: %w", err)
+	}
+	return nil
+}
+
+// SetIdentityMapAddr is KVM_SET_IDENTITY_MAP_ADDR (4.40): one more page of the
+// kind of [VM.SetTSSAddr]'s. It comes before the first vCPU.
+func (v *VM) SetIdentityMapAddr(addr uint64) error {
+	if err := ioctlPointer(v.f, ioSetIdentityMapAddr, &addr); err != nil {
+		return fmt.Errorf("set identity map address: %w", err)
+	}
+	return nil
+}
 
 // Regs mirrors struct kvm_regs: the general-purpose registers.
 type Regs struct {
@@ -18,6 +40,24 @@ type Regs struct {
 	R8, R9, R10, R11   uint64
 	R12, R13, R14, R15 uint64
 	RIP, RFLAGS        uint64
+}
+
+// Regs is KVM_GET_REGS (4.11). After an ExitIO or ExitMMIO they are settled
+// only once [VCPU.Run] was called again.
+func (c *VCPU) Regs() (Regs, error) {
+	var r Regs
+	if err := ioctlPointer(c.f, ioGetRegs, &r); err != nil {
+		return r, fmt.Errorf("get registers: %w", err)
+	}
+	return r, nil
+}
+
+// SetRegs is KVM_SET_REGS (4.12).
+func (c *VCPU) SetRegs(r Regs) error {
+	if err := ioctlPointer(c.f, ioSetRegs, &r); err != nil {
+		return fmt.Errorf("set registers: %w", err)
+	}
+	return nil
 }
 
 // Segment mirrors struct kvm_segment: a segment register with its hidden part
@@ -45,58 +85,7 @@ type Sregs struct {
 	CR0, CR2, CR3, CR4, CR8 uint64
 	EFER                    uint64
 	APICBase                uint64
-	InterruptBitmap         [4]uint64
-}
-
-// CPUIDEntry mirrors struct kvm_cpuid_entry2: one leaf of the CPUID
-// instruction.
-type CPUIDEntry struct {
-	Function, Index, Flags uint32
-	EAX, EBX, ECX, EDX     uint32
-	_                      [3]uint32
-}
-
-// maxCPUIDEntries is how many leaves a call may carry: KVM's own limit
-// (KVM_MAX_CPUID_ENTRIES).
-const maxCPUIDEntries = 256
-
-// cpuid2 mirrors struct kvm_cpuid2 with room for every leaf there can be.
-type cpuid2 struct {
-	N       uint32
-	_       uint32
-	Entries [maxCPUIDEntries]CPUIDEntry
-}
-
-// SupportedCPUID is KVM_GET_SUPPORTED_CPUID (4.46): the leaves that this host
-// can give a guest.
-func (d *Device) SupportedCPUID() ([]CPUIDEntry, error) {
-	c := cpuid2{N: maxCPUIDEntries}
-	if err := ioctlPointer(d.f, ioGetSupportedCPUID, &c); err != nil {
-		return nil, fmt.Errorf("get supported cpuid: %w", err)
-	}
-	return c.Entries[:min(c.N, maxCPUIDEntries)], nil
-}
-
-// SetCPUID is KVM_SET_CPUID2 (4.47): what CPUID shows to the guest. At most
-// 256 entries.
-func (c *VCPU) SetCPUID(entries []CPUIDEntry) error {
-	if len(entries) > maxCPUIDEntries {
-		return fmt.Errorf("set cpuid: %d entries, at most %d can be", len(entries), maxCPUIDEntries)
-	}
-	arg := cpuid2{N: uint32(len(entries))}
-	copy(arg.Entries[:], entries)
-	if err := ioctlPointer(c.f, ioSetCPUID2, &arg); err != nil {
-		return fmt.Errorf("set cpuid: %w", err)
-	}
-	return nil
-}
-
-// SetRegs is KVM_SET_REGS (4.12).
-func (c *VCPU) SetRegs(r Regs) error {
-	if err := ioctlPointer(c.f, ioSetRegs, &r); err != nil {
-		return fmt.Errorf("set registers: %w", err)
-	}
-	return nil
+	InterruptBitmap         [4]uint64 // the one interrupt that is being delivered
 }
 
 // Sregs is KVM_GET_SREGS (4.13).
@@ -114,4 +103,25 @@ func (c *VCPU) SetSregs(s Sregs) error {
 		return fmt.Errorf("set special registers: %w", err)
 	}
 	return nil
+}
+
+// translation mirrors struct kvm_translation.
+type translation struct {
+	LinearAddress   uint64
+	PhysicalAddress uint64
+	Valid           uint8
+	Writeable       uint8
+	Usermode        uint8
+	_               [5]uint8
+}
+
+// Translate is KVM_TRANSLATE (4.15): the guest-physical address behind a linear
+// one, by the vCPU's page tables as they are. valid is false where nothing is
+// mapped.
+func (c *VCPU) Translate(linear uint64) (phys uint64, valid bool, err error) {
+	arg := translation{LinearAddress: linear}
+	if err := ioctlPointer(c.f, ioTranslate, &arg); err != nil {
+		return 0, false, fmt.Errorf("translate address: %w", err)
+	}
+	return arg.PhysicalAddress, arg.Valid != 0, nil
 }
