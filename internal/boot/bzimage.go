@@ -1,7 +1,7 @@
 // Package boot knows what it takes to start Linux: the image formats of the
-// x86 boot protocol, the kernel command line, and the initramfs archive. It
-// reads files that a user may have got from anywhere, so every offset in them
-// is checked.
+// x86 boot protocol, the kernel command line, the initramfs archive, and how
+// all of it lies in guest memory ([Load]). It reads files that a user may have
+// got from anywhere, so every offset in them is checked.
 package boot
 
 import (
@@ -30,16 +30,33 @@ const MaxUnpacked = 512 << 20
 // "The Real-Mode Kernel Header").
 const (
 	offSetupSects    = 0x1f1
+	offVidMode       = 0x1fa
 	offBootFlag      = 0x1fe
+	offHeaderLength  = 0x201
 	offMagic         = 0x202
 	offProtocol      = 0x206
 	offKernelVersion = 0x20e
+	offTypeOfLoader  = 0x210
+	offLoadFlags     = 0x211
+	offCode32Start   = 0x214
+	offRamdiskImage  = 0x218
+	offRamdiskSize   = 0x21c
+	offCmdLinePtr    = 0x228
+	offInitrdAddrMax = 0x22c
+	offAlignment     = 0x230
+	offXLoadFlags    = 0x236
+	offCmdlineSize   = 0x238
 	offPayload       = 0x248
 	offPayloadLength = 0x24c
+	offSetupData     = 0x250
+	offPrefAddress   = 0x258
+	offInitSize      = 0x260
 	headerEnd        = 0x268
+	maxHeaderEnd     = 0x290 // what the zero page has room for
 
 	sector      = 512
 	bootFlag    = 0xaa55
+	headerMagic = "HdrS"
 	minProtocol = 0x0208 // the first with payload_offset
 )
 
@@ -52,23 +69,28 @@ type BzImage struct {
 	Protocol uint16
 
 	payload *io.SectionReader
+	// header is the setup header, from offSetupSects on; at least to headerEnd.
+	header []byte
+	// protected is where the protected-mode code starts in the file.
+	protected int64
 }
 
 // ParseBzImage reads the setup header of the size bytes in r. It returns
 // ErrNotKernel when they are not a bzImage.
 func ParseBzImage(r io.ReaderAt, size int64) (*BzImage, error) {
-	head := make([]byte, headerEnd)
-	if size < headerEnd {
+	if size < maxHeaderEnd {
 		return nil, fmt.Errorf("%w: %d bytes are too short for a bzImage", ErrNotKernel, size)
 	}
+	head := make([]byte, maxHeaderEnd)
 	if _, err := r.ReadAt(head, 0); err != nil {
 		return nil, fmt.Errorf("read setup header: %w", err)
 	}
 	le := binary.LittleEndian
-	if le.Uint16(head[offBootFlag:]) != bootFlag || string(head[offMagic:offMagic+4]) != "HdrS" {
+	if le.Uint16(head[offBootFlag:]) != bootFlag || string(head[offMagic:offMagic+4]) != headerMagic {
 		return nil, fmt.Errorf("%w: no setup header of the x86 boot protocol", ErrNotKernel)
 	}
-	img := &BzImage{Protocol: le.Uint16(head[offProtocol:])}
+	end := min(max(offMagic+int(head[offHeaderLength]), headerEnd), maxHeaderEnd)
+	img := &BzImage{Protocol: le.Uint16(head[offProtocol:]), header: head[offSetupSects:end]}
 	if img.Protocol < minProtocol {
 		return nil, fmt.Errorf("%w: boot protocol %d.%02d, need 2.08 or later", ErrNotKernel, img.Protocol>>8, img.Protocol&0xff)
 	}
@@ -76,14 +98,14 @@ func ParseBzImage(r io.ReaderAt, size int64) (*BzImage, error) {
 	if sects == 0 {
 		sects = 4 // what zero means, for the oldest kernels' sake
 	}
-	protected := (sects + 1) * sector
-	start := protected + int64(le.Uint32(head[offPayload:]))
+	img.protected = (sects + 1) * sector
+	start := img.protected + int64(le.Uint32(head[offPayload:]))
 	length := int64(le.Uint32(head[offPayloadLength:]))
 	if length < 4 || start+length > size {
 		return nil, fmt.Errorf("%w: payload of %d bytes at %d is outside the %d bytes of the file", ErrNotKernel, length, start, size)
 	}
 	img.payload = io.NewSectionReader(r, start, length)
-	release, err := readRelease(r, int64(le.Uint16(head[offKernelVersion:])), protected)
+	release, err := readRelease(r, int64(le.Uint16(head[offKernelVersion:])), img.protected)
 	if err != nil {
 		return nil, err
 	}

@@ -23,48 +23,71 @@ type ELFKernel struct {
 	// through it.
 	PVHEntry uint32
 
-	r    io.ReaderAt
-	size int64
+	r        io.ReaderAt
+	size     int64
+	segments []segment
+	// entry is the guest-physical address of the 64-bit entry point, 0 when
+	// the file's entry point is in no segment.
+	entry uint64
+}
+
+// segment is a piece of a kernel file and the guest-physical memory that it
+// belongs in: the file's bytes first, then zeros up to memsz. The end,
+// addr+memsz, does not wrap.
+type segment struct {
+	off, filesz int64
+	addr, memsz uint64
 }
 
 // ParseELF reads the headers and notes of the size bytes in r. It returns
 // ErrNotKernel when they are not an x86-64 kernel.
 func ParseELF(r io.ReaderAt, size int64) (*ELFKernel, error) {
-	r = io.NewSectionReader(r, 0, size)
-	f, err := elf.NewFile(r)
+	entry, headers, err := readProgramHeaders(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotKernel, err)
-	}
-	if f.Class != elf.ELFCLASS64 || f.Machine != elf.EM_X86_64 {
-		return nil, fmt.Errorf("%w: an ELF file for %s, want a 64-bit one for x86-64", ErrNotKernel, f.Machine)
-	}
-	if f.Type != elf.ET_EXEC {
-		return nil, fmt.Errorf("%w: an ELF file of type %s, want ET_EXEC", ErrNotKernel, f.Type)
+		return nil, err
 	}
 	k := &ELFKernel{r: r, size: size}
-	loads := 0
-	for _, p := range f.Progs {
-		switch p.Type {
+	for _, h := range headers {
+		switch h.kind {
 		case elf.PT_LOAD:
-			if p.Off > uint64(size) || p.Filesz > uint64(size)-p.Off || p.Filesz > p.Memsz {
-				return nil, fmt.Errorf("%w: a segment of %d bytes at %d is outside the file", ErrNotKernel, p.Filesz, p.Off)
-			}
-			loads++
-		case elf.PT_NOTE:
-			if k.PVHEntry != 0 || p.Filesz > maxNoteSegment {
+			if h.memsz == 0 {
 				continue
 			}
-			notes := make([]byte, p.Filesz)
-			if _, err := p.ReadAt(notes, 0); err != nil && p.Filesz > 0 {
-				return nil, fmt.Errorf("%w: read notes: %w", ErrNotKernel, err)
+			k.segments = append(k.segments, segment{off: h.off, filesz: h.filesz, addr: h.paddr, memsz: h.memsz})
+		case elf.PT_NOTE:
+			if k.PVHEntry != 0 || h.filesz > maxNoteSegment {
+				continue
+			}
+			notes := make([]byte, h.filesz)
+			if _, err := r.ReadAt(notes, h.off); err != nil && h.filesz > 0 {
+				return nil, fmt.Errorf("read notes: %w", err)
 			}
 			k.PVHEntry = pvhEntry(notes)
 		}
 	}
-	if loads == 0 {
+	if len(k.segments) == 0 {
 		return nil, fmt.Errorf("%w: an ELF file with nothing to load", ErrNotKernel)
 	}
+	k.entry = physicalEntry(entry, headers)
 	return k, nil
+}
+
+// physicalEntry says where the entry point is in guest-physical memory, or
+// returns 0. Linux gives it as a physical address. Others that are linked like
+// it give a virtual one; it is looked for second, because Linux has a segment
+// (.data..percpu) at virtual addresses from 0.
+func physicalEntry(entry uint64, headers []programHeader) uint64 {
+	for _, h := range headers {
+		if h.kind == elf.PT_LOAD && entry-h.paddr < h.memsz {
+			return entry
+		}
+	}
+	for _, h := range headers {
+		if h.kind == elf.PT_LOAD && entry-h.vaddr < h.memsz {
+			return h.paddr + (entry - h.vaddr)
+		}
+	}
+	return 0
 }
 
 // pvhEntry finds the entry point in a segment of ELF notes, or returns 0.
