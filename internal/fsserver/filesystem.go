@@ -108,9 +108,12 @@ func (fs *fileSystem) reopen(fd, flags int) (int, error) {
 
 // statFD reads the attributes of any descriptor.
 func statFD(fd int) (*unix.Statx_t, error) {
+	return statxFD(fd, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID)
+}
+
+func statxFD(fd, mask int) (*unix.Statx_t, error) {
 	st := new(unix.Statx_t)
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT,
-		unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, st)
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, mask, st)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package fsserver
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -109,4 +110,45 @@ func checkReply(t *testing.T, c *client, request []byte, cut int) {
 	case binary.NativeEndian.Uint64(out[8:]) != binary.NativeEndian.Uint64(request[8:]):
 		t.Fatalf("reply to another request")
 	}
+}
+
+// FuzzLoadState loads any bytes. What is accepted can be saved and loaded again,
+// and the session that it makes answers.
+func FuzzLoadState(f *testing.F) {
+	root := f.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "file"), []byte("x"), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	c := newClient(f, root, Options{ReadOnly: true})
+	f.Add(c.save())
+	c.open(c.lookup(rootNode, "file").NodeId, 0)
+	f.Add(c.save())
+	f.Fuzz(func(t *testing.T, state []byte) {
+		s, err := New(root, Options{ReadOnly: true, Budget: NewBudget(50)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			s.Close()
+			if n := s.fs.budget.used.Load(); n != 0 {
+				t.Errorf("%d descriptors of the budget are left", n)
+			}
+		}()
+		if s.LoadState(state) != nil {
+			return
+		}
+		d := &client{TB: t, Server: s}
+		first := d.save()
+		for node := range uint64(4) {
+			for fh := range uint64(3) {
+				d.read(node, fh, 0, 10)
+			}
+		}
+		if err := s.LoadState(first); err != nil {
+			t.Fatalf("cannot load %s again: %v", first, err)
+		}
+		if second := d.save(); !bytes.Equal(first, second) {
+			t.Fatalf("%s, then %s", first, second)
+		}
+	})
 }

@@ -10,7 +10,7 @@ import (
 // handle is a file or directory that the guest has open.
 type handle struct {
 	node uint64 // node id of the inode
-	fd   int
+	fd   int    // lostFD when a saved session's file was not found again
 	dir  bool
 	refs atomic.Int64 // as in inode
 
@@ -18,6 +18,9 @@ type handle struct {
 	mu   sync.Mutex
 	next uint64
 }
+
+// lostFD stands for the descriptor of an open file that is no more.
+const lostFD = -1
 
 // handleTable maps FUSE file handles to open files. Numbers are never used
 // twice.
@@ -35,18 +38,30 @@ func newHandleTable(b *budget) *handleTable {
 
 // add takes over fd and returns its number.
 func (t *handleTable) add(node uint64, fd int, dir bool) uint64 {
-	h := &handle{node: node, fd: fd, dir: dir}
-	h.refs.Store(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fh := t.next
 	t.next++
-	t.byID[fh] = h
+	t.enter(fh, node, fd, dir)
 	return fh
 }
 
+// restore is add with the number from a saved session.
+func (t *handleTable) restore(fh, node uint64, fd int, dir bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.enter(fh, node, fd, dir)
+}
+
+func (t *handleTable) enter(fh, node uint64, fd int, dir bool) {
+	h := &handle{node: node, fd: fd, dir: dir}
+	h.refs.Store(1)
+	t.byID[fh] = h
+}
+
 // get returns the open file for use until put. The number must belong to the
-// node and be of the kind asked for, else the error is EBADF.
+// node and be of the kind asked for, else the error is EBADF. It is ESTALE when the
+// file was lost.
 func (t *handleTable) get(fh, node uint64, dir bool) (*handle, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -54,12 +69,15 @@ func (t *handleTable) get(fh, node uint64, dir bool) (*handle, error) {
 	if !ok || h.node != canonical(node) || h.dir != dir {
 		return nil, unix.EBADF
 	}
+	if h.fd == lostFD {
+		return nil, unix.ESTALE
+	}
 	h.refs.Add(1)
 	return h, nil
 }
 
 func (t *handleTable) put(h *handle) {
-	if h.refs.Add(-1) == 0 {
+	if h.refs.Add(-1) == 0 && h.fd != lostFD {
 		t.budget.close(h.fd)
 	}
 }

@@ -111,10 +111,8 @@ func (t *inodeTable) add(fd int, st *unix.Statx_t) uint64 {
 	t.mu.Lock()
 	in, known := t.byKey[key]
 	if !known {
-		in = &inode{id: t.next, fd: fd, key: key, kind: uint32(st.Mode) & syscall.S_IFMT}
-		in.refs.Store(1)
+		in = t.enter(t.next, fd, st)
 		t.next++
-		t.byID[in.id], t.byKey[key] = in, in
 	}
 	in.lookups++
 	t.mu.Unlock()
@@ -122,6 +120,25 @@ func (t *inodeTable) add(fd int, st *unix.Statx_t) uint64 {
 		t.budget.close(fd)
 	}
 	return in.id
+}
+
+// restore enters a file that a saved session knew and takes fd over. It does
+// nothing and reports false when the file has a node id already.
+func (t *inodeTable) restore(id, lookups uint64, fd int, st *unix.Statx_t) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.byKey[keyOf(st)]; known {
+		return false
+	}
+	t.enter(id, fd, st).lookups = lookups
+	return true
+}
+
+func (t *inodeTable) enter(id uint64, fd int, st *unix.Statx_t) *inode {
+	in := &inode{id: id, fd: fd, key: keyOf(st), kind: uint32(st.Mode) & syscall.S_IFMT}
+	in.refs.Store(1)
+	t.byID[id], t.byKey[in.key] = in, in
+	return in
 }
 
 // again counts one more lookup of an inode in use.

@@ -157,11 +157,7 @@ func (r *request) replyError(out [][]byte, errno syscall.Errno) int {
 	binary.NativeEndian.PutUint32(header[0:], outHeaderSize)
 	binary.NativeEndian.PutUint32(header[4:], uint32(-int32(errno)))
 	binary.NativeEndian.PutUint64(header[8:], r.unique)
-	rest := header[:]
-	for _, part := range out {
-		rest = rest[copy(part, rest):]
-	}
-	return outHeaderSize
+	return copyTo(out, header[:])
 }
 
 func iovLen(iov [][]byte) int {
@@ -186,6 +182,16 @@ func copyFrom(dst []byte, iov [][]byte, skip int) int {
 		}
 		n += copy(dst[n:], part[skip:])
 		skip = 0
+	}
+	return n
+}
+
+// copyTo fills iov from its beginning with src, and returns the number of bytes
+// copied.
+func copyTo(iov [][]byte, src []byte) int {
+	n := 0
+	for _, part := range iov {
+		n += copy(part, src[n:])
 	}
 	return n
 }

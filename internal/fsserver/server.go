@@ -37,6 +37,7 @@
 package fsserver
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -82,9 +83,21 @@ type Server struct {
 	// the session over.
 	mu       sync.RWMutex
 	protocol *fuse.ProtocolServer
-	ready    bool // INIT was answered
+	session  *session // nil before INIT
 	closed   bool
 }
+
+// session is what guest and server agreed on, as they said it.
+type session struct {
+	init  []byte // struct fuse_init_in
+	reply []byte // struct fuse_init_out
+}
+
+// Sizes of the two structs since FUSE 7.36; older guests send less.
+const (
+	maxInit      = 64
+	maxInitReply = 64
+)
 
 // New opens the directory root. The error wraps the system's: ENOENT, ENOTDIR.
 func New(root string, opts Options) (*Server, error) {
@@ -140,9 +153,8 @@ func (s *Server) dispatch(req *request, out [][]byte) int {
 	case s.closed:
 		return req.replyError(out, syscall.ENODEV)
 	case req.opcode == opInit:
-		// A driver that was bound anew starts over without a device reset.
-		s.restart()
-	case !s.ready:
+		return s.begin(req, out)
+	case s.session == nil:
 		return req.replyError(out, syscall.EIO)
 	case s.fs.readOnly && req.op.mutates:
 		return req.replyError(out, syscall.EROFS)
@@ -153,12 +165,24 @@ func (s *Server) dispatch(req *request, out [][]byte) int {
 		return 0
 	case n == 0:
 		return req.replyError(out, syscall.Errno(status))
-	case req.opcode == opInit:
-		s.ready = status.Ok()
 	case req.opcode == opDestroy:
 		s.restart()
 	}
 	return n
+}
+
+// begin answers INIT. A driver that was bound anew starts over without a device
+// reset.
+func (s *Server) begin(req *request, out [][]byte) int {
+	s.restart()
+	reply := make([]byte, min(iovLen(out), outHeaderSize+maxInitReply))
+	n, status := s.protocol.HandleRequest(req.parts, [][]byte{reply})
+	if n < outHeaderSize || !status.Ok() {
+		return req.replyError(out, syscall.Errno(status))
+	}
+	init := req.copied[inHeaderSize:]
+	s.session = &session{init: bytes.Clone(init[:min(len(init), maxInit)]), reply: reply[outHeaderSize:n]}
+	return copyTo(out, reply[:n])
 }
 
 // Reset forgets every file and open file and waits for a new INIT, as when the
@@ -175,7 +199,7 @@ func (s *Server) Reset() {
 // restart goes back to the state before INIT. s.mu is held, or s is new.
 func (s *Server) restart() {
 	s.fs.reset()
-	s.ready = false
+	s.session = nil
 	s.protocol = fuse.NewProtocolServer(s.fs, &fuse.MountOptions{
 		Logger:               slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		PanicHandler:         s.fs.panicked,

@@ -76,6 +76,13 @@ type Device interface {
 	// Reset brings the device to its state before any driver. Queues are
 	// stopped by then.
 	Reset()
+	// SaveState encodes what the device knows beside its queues, whose
+	// positions are the transport's. No queue runs meanwhile.
+	SaveState() ([]byte, error)
+	// LoadState takes what SaveState of the same type of device returned, in
+	// place of what the device knew. It comes before any StartQueue; the bytes
+	// may be from an untrusted file.
+	LoadState(state []byte) error
 }
 
 // ReadConfigSpace is the common body of ReadConfig: it copies from a device's

@@ -31,10 +31,11 @@ type Driver struct {
 	Mem *guestmem.Memory
 	Dev virtio.Device
 
-	t     testing.TB
-	opts  Options
-	next  uint64
-	rings []*Ring
+	t      testing.TB
+	opts   Options
+	next   uint64
+	rings  []*Ring
+	queues []*queue.Queue // the latest on each ring
 }
 
 // Start resets nothing and starts every queue of dev. The test's end stops them.
@@ -59,7 +60,6 @@ func Start(t testing.TB, dev virtio.Device, opts Options) *Driver {
 // Restart negotiates features and starts every queue on fresh, empty rings.
 func (d *Driver) Restart() {
 	d.t.Helper()
-	d.Dev.SetFeatures(d.Dev.Features() & d.opts.Features)
 	d.next, d.rings = 0, nil
 	for i, size := range d.Dev.QueueSizes() {
 		if d.opts.QueueSize != 0 {
@@ -68,13 +68,47 @@ func (d *Driver) Restart() {
 		r := NewRing(d.t, d.Mem, d.Alloc(RingBytes(size)), size)
 		r.alloc = d.Alloc
 		r.kick = func() { d.Dev.Kick(i) }
-		q, err := queue.New(d.Mem, r.Config(!d.opts.NoEvent), r)
+		d.rings = append(d.rings, r)
+	}
+	d.queues = make([]*queue.Queue, len(d.rings))
+	d.start()
+}
+
+// start negotiates features and starts every queue where the last one on its ring
+// stopped.
+func (d *Driver) start() {
+	d.t.Helper()
+	d.Dev.SetFeatures(d.Dev.Features() & d.opts.Features)
+	for i, r := range d.rings {
+		cfg := r.Config(!d.opts.NoEvent)
+		if d.queues[i] != nil {
+			cfg.NextAvail = d.queues[i].NextAvail()
+		}
+		q, err := queue.New(d.Mem, cfg, r)
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		d.rings = append(d.rings, r)
+		d.queues[i] = q
 		d.Dev.StartQueue(i, q)
 	}
+}
+
+// Pause stops every queue, as a transport does that is paused. Only Resume may
+// follow, and what the driver does with the rings without a kick.
+func (d *Driver) Pause() {
+	for i := range d.rings {
+		d.Dev.StopQueue(i)
+	}
+}
+
+// Resume goes on after Pause with the same driver and rings, on the same device
+// or on one that was loaded with its state.
+func (d *Driver) Resume(dev virtio.Device) {
+	d.t.Helper()
+	if dev != d.Dev {
+		d.Dev = dev
+	}
+	d.start()
 }
 
 // Stop stops every queue and resets the device, as a transport does.

@@ -1,6 +1,7 @@
 package virtiotest
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -186,4 +187,42 @@ func (e *echo) saw(what string) int {
 		}
 	}
 	return n
+}
+
+// echoState is what SaveState encodes.
+type echoState struct {
+	Version int    `json:"version"` // 1
+	Config  []byte `json:"config"`  // 16 bytes
+}
+
+// SaveState implements virtio.Device.
+func (e *echo) SaveState() ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, r := range e.queues {
+		if r != nil {
+			e.t.Errorf("SaveState while queue %d runs", i)
+		}
+	}
+	return json.Marshal(echoState{1, e.config[:]})
+}
+
+// LoadState implements virtio.Device.
+func (e *echo) LoadState(state []byte) error {
+	var s echoState
+	if err := json.Unmarshal(state, &s); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s.Version != 1 || len(s.Config) != len(e.config) {
+		return fmt.Errorf("state %s", state)
+	}
+	for i, r := range e.queues {
+		if r != nil {
+			e.t.Errorf("LoadState while queue %d runs", i)
+		}
+	}
+	copy(e.config[:], s.Config)
+	return nil
 }

@@ -29,3 +29,7 @@ func FuzzDevice(f *testing.F) {
 		return c
 	}, [][]byte{[]byte("hello\n"), []byte("world\n")})
 }
+
+func FuzzLoadState(f *testing.F) {
+	virtiotest.FuzzState(f, func(testing.TB) virtio.Device { return console.New(io.Discard, 80, 25) })
+}

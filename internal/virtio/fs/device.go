@@ -19,6 +19,11 @@ type Server interface {
 	HandleRequest(in, out [][]byte) int
 	// Reset forgets everything that the driver did: it is gone.
 	Reset()
+	// SaveState encodes in JSON what the server knows. No request runs.
+	SaveState() ([]byte, error)
+	// LoadState takes what SaveState returned, in place of what the server knew.
+	// The bytes may be from an untrusted file.
+	LoadState(state []byte) error
 }
 
 const (

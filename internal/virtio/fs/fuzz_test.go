@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"github.com/holtvm/holt/internal/fsserver"
 	"github.com/holtvm/holt/internal/virtio"
-	"github.com/holtvm/holt/internal/virtio/fs"
 	"github.com/holtvm/holt/internal/virtiotest"
 )
 
@@ -15,25 +13,14 @@ import (
 func FuzzDevice(f *testing.F) {
 	dir := f.TempDir()
 	session := [][]byte{
-		fuse(26, 0, "\x07\x00\x00\x00\x25\x00\x00\x00"+"\x00\x00\x02\x00\xff\xff\xff\xff"), // INIT of 7.37
-		fuse(1, 1, "name\x00"),                          // LOOKUP
-		fuse(27, 1, "\x00\x00\x00\x00\x00\x00\x00\x00"), // OPENDIR
+		initRequest,
+		fuse(1, 1, "name\x00"), // LOOKUP
+		fuse(27, 1, "\x00\x00\x00\x00\x00\x00\x00\x00"),                                                                    // OPENDIR
 		fuse(28, 1, "\x01\x00\x00\x00\x00\x00\x00\x00"+"\x00\x00\x00\x00\x00\x00\x00\x00"+"\x80"+string(make([]byte, 23))), // READDIR
-		fuse(3, 1, string(make([]byte, 16))),           // GETATTR
-		fuse(2, 1, "\x01\x00\x00\x00\x00\x00\x00\x00"), // FORGET
+		fuse(3, 1, string(make([]byte, 16))),                                                                               // GETATTR
+		fuse(2, 1, "\x01\x00\x00\x00\x00\x00\x00\x00"),                                                                     // FORGET
 	}
-	virtiotest.FuzzDevice(f, func(t *testing.T) virtio.Device {
-		server, err := fsserver.New(dir, fsserver.Options{ReadOnly: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { server.Close() })
-		dev, err := fs.New("root", 1, server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return dev
-	}, session, session[:2])
+	virtiotest.FuzzDevice(f, func(t *testing.T) virtio.Device { return serve(t, dir) }, session, session[:2])
 }
 
 // fuse is a request as linux/fuse.h has it.
@@ -43,4 +30,9 @@ func fuse(opcode uint32, node uint64, args string) []byte {
 	binary.LittleEndian.PutUint32(b[4:], opcode)
 	binary.LittleEndian.PutUint64(b[16:], node)
 	return append(b, args...)
+}
+
+func FuzzLoadState(f *testing.F) {
+	dir := f.TempDir()
+	virtiotest.FuzzState(f, func(t testing.TB) virtio.Device { return serve(t, dir) })
 }

@@ -25,10 +25,10 @@ import (
 )
 
 // The device's queues (virtio 1.2, 5.10.2); their names are the driver's view.
-// The third is the event queue.
 const (
-	queueRx = 0 // device to driver
-	queueTx = 1 // driver to device
+	queueRx    = 0 // device to driver
+	queueTx    = 1 // driver to device
+	queueEvent = 2 // device to driver
 
 	queueSize = 256
 )
@@ -47,6 +47,8 @@ type Device struct {
 	rx, tx    *queue.Queue
 	rxChain   queue.Chain
 	txChain   queue.Chain
+	event     *queue.Queue
+	tellReset bool      // the driver has connections that are no more, and does not know
 	serving   bool      // a goroutine is in serveTx
 	txLeft    bool      // it left packets in the ring: leave sees to them
 	control   []control // packets without data that wait for receive buffers
@@ -101,8 +103,7 @@ func (d *Device) ReadConfig(off uint32, p []byte) {
 func (d *Device) WriteConfig(uint32, []byte) {}
 
 // StartQueue implements virtio.Device. A queue that goes on after a pause may
-// have chains that no Kick will tell of. The event queue stays untouched: its one
-// event tells of a migration (5.10.6.7).
+// have chains that no Kick will tell of.
 func (d *Device) StartQueue(i int, q *queue.Queue) {
 	d.mu.Lock()
 	if !d.broken {
@@ -112,6 +113,8 @@ func (d *Device) StartQueue(i int, q *queue.Queue) {
 			d.rx = q
 		case queueTx:
 			d.tx = q
+		case queueEvent:
+			d.event = q
 		}
 	}
 	d.mu.Unlock()
@@ -127,6 +130,10 @@ func (d *Device) Kick(i int) {
 		d.moreRx()
 	case queueTx:
 		d.serveTx()
+	case queueEvent:
+		d.mu.Lock()
+		defer d.leave()
+		d.sendEvent()
 	}
 }
 
@@ -142,6 +149,8 @@ func (d *Device) StopQueue(i int) {
 	case queueTx:
 		d.drainTx()
 		d.tx = nil
+	case queueEvent:
+		d.event = nil
 	}
 }
 
@@ -151,7 +160,8 @@ func (d *Device) Reset() {
 	d.mu.Lock()
 	defer d.leave()
 	d.endAll(ErrStopped)
-	d.started, d.broken, d.rx, d.tx = false, false, nil, nil
+	d.started, d.broken, d.tellReset = false, false, false
+	d.rx, d.tx, d.event = nil, nil, nil
 }
 
 // leave sends what waits and gives the lock back. Whoever locked mu ends with

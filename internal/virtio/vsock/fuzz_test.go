@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holtvm/holt/internal/virtio"
 	"github.com/holtvm/holt/internal/virtiotest"
 )
 
@@ -119,4 +120,8 @@ func FuzzTx(f *testing.F) {
 			t.Errorf("at the end: %d connections, %d slots, %d of the budget", len(d.conns), d.slots, d.spare)
 		}
 	})
+}
+
+func FuzzLoadState(f *testing.F) {
+	virtiotest.FuzzState(f, func(testing.TB) virtio.Device { return New(guestCID, discard) })
 }

@@ -118,6 +118,6 @@ func (d *Device) receive(chain *queue.Chain) {
 // ringBroke ends everything after a driver's breach of the ring protocol, until the
 // device is reset. The queue itself has told the transport.
 func (d *Device) ringBroke(err error) {
-	d.broken, d.rx, d.tx = true, nil, nil
+	d.broken, d.rx, d.tx, d.event = true, nil, nil, nil
 	d.endAll(fmt.Errorf("%w: %w", ErrStopped, err))
 }
