@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/virtio/eventfd"
 )
 
 // notifier is an eventfd that we write: a ring's call or error descriptor. The
@@ -47,8 +49,6 @@ func (n *notifier) clear() {
 	}
 }
 
-var eventOne = []byte{1, 0, 0, 0, 0, 0, 0, 0}
-
 // signal adds one to the eventfd.
 func (n *notifier) signal() {
 	n.mu.Lock()
@@ -57,5 +57,5 @@ func (n *notifier) signal() {
 		n.missed = true
 		return
 	}
-	rawWrite(n.fd, eventOne) // EAGAIN: there is something to read already
+	eventfd.Signal(n.fd)
 }

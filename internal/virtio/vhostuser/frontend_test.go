@@ -14,6 +14,7 @@ import (
 
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/virtio"
+	"github.com/holtvm/holt/internal/virtio/eventfd"
 	"github.com/holtvm/holt/internal/virtiotest"
 )
 
@@ -59,9 +60,9 @@ func socketpair(t testing.TB) (a, b *net.UnixConn) {
 	return conns[0], conns[1]
 }
 
-func eventfd(t testing.TB) int {
+func newEventfd(t testing.TB) int {
 	t.Helper()
-	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	fd, err := eventfd.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func connect(t testing.TB, dev virtio.Device) *frontEnd {
 		t.Fatalf("GET_QUEUE_NUM = %d", n)
 	}
 	for i := range dev.QueueSizes() {
-		q := &frontQueue{kick: eventfd(t), call: eventfd(t), err: eventfd(t)}
+		q := &frontQueue{kick: newEventfd(t), call: newEventfd(t), err: newEventfd(t)}
 		f.queues = append(f.queues, q)
 		f.send(reqSetVringCall, putU64(uint64(i)), q.call)
 		f.send(reqSetVringErr, putU64(uint64(i)), q.err)
@@ -299,7 +300,7 @@ func (f *frontEnd) Start() {
 }
 
 // Kick implements virtiotest.Transport.
-func (f *frontEnd) Kick(i int) { _, _ = unix.Write(f.queues[i].kick, eventOne) }
+func (f *frontEnd) Kick(i int) { eventfd.Signal(f.queues[i].kick) }
 
 // Interrupted implements virtiotest.Transport.
 func (f *frontEnd) Interrupted(i int, timeout time.Duration) bool {

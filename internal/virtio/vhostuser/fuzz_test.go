@@ -41,7 +41,7 @@ func FuzzServe(f *testing.F) {
 		if err := memfd.Truncate(1 << 16); err != nil {
 			t.Fatal(err)
 		}
-		event := eventfd(t)
+		event := newEventfd(t)
 		defer unix.Close(event)
 		near, far := socketpair(t)
 		defer near.Close()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/holtvm/holt/internal/virtio"
+	"github.com/holtvm/holt/internal/virtio/eventfd"
 	"github.com/holtvm/holt/internal/virtio/queue"
 )
 
@@ -23,13 +24,13 @@ type ring struct {
 	call  notifier
 	err   notifier
 
-	next     setup   // for the next start; a running ring does not look at it
-	baseSet  bool    // next.base is the front end's, not what is left of the last run
-	enabled  bool    // SET_VRING_ENABLE, or no protocol features
-	kick     *kicker // nil: the ring is stopped
-	dead     bool    // broken, until the next SET_VRING_KICK
-	ran      bool    // the device has seen this queue since its last Reset
-	position uint16  // where the ring stopped
+	next     setup           // for the next start; a running ring does not look at it
+	baseSet  bool            // next.base is the front end's, not what is left of the last run
+	enabled  bool            // SET_VRING_ENABLE, or no protocol features
+	kick     *eventfd.Kicker // nil: the ring is stopped
+	dead     bool            // broken, until the next SET_VRING_KICK
+	ran      bool            // the device has seen this queue since its last Reset
+	position uint16          // where the ring stopped
 
 	queue   *queue.Queue // nil while the ring does not run
 	current setup        // what it was started with
@@ -60,7 +61,7 @@ func (r *ring) start(dev virtio.Device, mem *memTable, features uint64, with set
 	}
 	r.queue, r.current, r.ran = q, with, true
 	dev.StartQueue(r.index, q)
-	r.kick.start(func() { dev.Kick(r.index) })
+	r.kick.Start(func() { dev.Kick(r.index) })
 }
 
 // resolve turns a setup into a queue.
@@ -92,7 +93,7 @@ func (r *ring) stop(dev virtio.Device) {
 	if r.queue == nil {
 		return
 	}
-	r.queue.Quiesce(r.kick.stop)
+	r.queue.Quiesce(r.kick.Stop)
 	dev.StopQueue(r.index)
 	r.position = r.queue.NextAvail()
 	r.next.base = r.position
@@ -103,7 +104,7 @@ func (r *ring) stop(dev virtio.Device) {
 // setKick takes over fd as the ring's kick descriptor; the ring must be stopped.
 func (r *ring) setKick(fd int) error {
 	r.dropKick()
-	k, err := newKicker(fd)
+	k, err := eventfd.NewKicker(fd)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (r *ring) setKick(fd int) error {
 // dropKick closes the kick descriptor: a ring without one does not start.
 func (r *ring) dropKick() {
 	if r.kick != nil {
-		r.kick.close()
+		r.kick.Close()
 		r.kick = nil
 	}
 }

@@ -1,4 +1,4 @@
-package vhostuser
+package eventfd
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kicker runs a function in one goroutine whenever an eventfd is signalled.
+// Kicker runs a function in one goroutine whenever an eventfd is signalled.
 //
 // While signals come thick and fast it waits for the next one in a raw poll(2), with
 // the Go processor in hand: a signal then goes straight to the thread that serves
@@ -21,12 +21,13 @@ import (
 // The poller does not watch the eventfd itself, or each signal would wake one of
 // its threads too: it watches an epoll descriptor of ours, in which the eventfd is
 // armed for one signal whenever we turn to the poller.
-type kicker struct {
+type Kicker struct {
 	fd       int      // eventfd
 	file     *os.File // epoll
 	conn     syscall.RawConn
 	done     chan struct{} // not nil while running; closed when the goroutine ended
 	stopping atomic.Bool
+	waiting  atomic.Bool // next waits, or is about to
 }
 
 // hotWait is how long a kicker waits with a processor in hand, and how soon after
@@ -39,8 +40,9 @@ const hotWait = 8 * time.Millisecond
 // whole process because processors are the process's, too.
 var hot atomic.Bool
 
-// newKicker takes over fd, which must be something that can be polled.
-func newKicker(fd int) (*kicker, error) {
+// NewKicker takes over fd, an eventfd or something else that can be polled, and
+// makes it non-blocking. With an error, fd is closed.
+func NewKicker(fd int) (*Kicker, error) {
 	k, err := openKicker(fd)
 	if err != nil {
 		unix.Close(fd)
@@ -49,7 +51,7 @@ func newKicker(fd int) (*kicker, error) {
 	return k, nil
 }
 
-func openKicker(fd int) (*kicker, error) {
+func openKicker(fd int) (*Kicker, error) {
 	if err := unix.SetNonblock(fd, true); err != nil { // QEMU's is already
 		return nil, err
 	}
@@ -61,7 +63,7 @@ func openKicker(fd int) (*kicker, error) {
 		unix.Close(ep)
 		return nil, err
 	}
-	k := &kicker{fd: fd, file: os.NewFile(uintptr(ep), "kick")}
+	k := &Kicker{fd: fd, file: os.NewFile(uintptr(ep), "kick")}
 	err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLONESHOT})
 	if err == nil {
 		err = k.file.SetReadDeadline(time.Time{})
@@ -76,9 +78,13 @@ func openKicker(fd int) (*kicker, error) {
 	return k, nil
 }
 
-// start calls fn once, because signals from before may have been consumed, and
-// then after every signal.
-func (k *kicker) start(fn func()) {
+// FD is the eventfd. It stays the kicker's.
+func (k *Kicker) FD() int { return k.fd }
+
+// Start calls fn once, because signals from before may have been consumed, and
+// then after every signal, until Stop: not even once when that comes at once.
+// Start and Stop come in turns.
+func (k *Kicker) Start(fn func()) {
 	k.setDeadline(time.Time{})
 	k.stopping.Store(false)
 	done := make(chan struct{})
@@ -106,32 +112,38 @@ func (k *kicker) start(fn func()) {
 
 // next waits for a signal for a short while, if nobody else does and a processor
 // is left for everything else, and reports whether one came.
-func (k *kicker) next() bool {
+func (k *Kicker) next() bool {
 	if k.stopping.Load() || runtime.GOMAXPROCS(0) == 1 || !hot.CompareAndSwap(false, true) {
 		return false
 	}
-	ok := rawWait(k.fd, int64(hotWait))
+	k.waiting.Store(true)
+	ok := !k.stopping.Load() && rawWait(k.fd, int64(hotWait))
+	k.waiting.Store(false)
 	hot.Store(false)
 	return ok && !k.stopping.Load()
 }
 
-// stop returns when fn does not run and will not run again.
-func (k *kicker) stop() {
+// Stop returns when fn does not run and will not run again before the next
+// Start. A kicker that does not run is stopped already.
+func (k *Kicker) Stop() {
 	if k.done == nil {
 		return
 	}
 	k.stopping.Store(true)
 	k.setDeadline(time.Unix(1, 0)) // in the past: ends the wait and every later one
+	if k.waiting.Load() {          // not in the poller: next saw stopping, or gets this
+		Signal(k.fd)
+	}
 	<-k.done
 	k.done = nil
 }
 
-// setDeadline cannot fail: newKicker has tried it.
-func (k *kicker) setDeadline(t time.Time) { _ = k.file.SetReadDeadline(t) }
+// setDeadline cannot fail: NewKicker has tried it.
+func (k *Kicker) setDeadline(t time.Time) { _ = k.file.SetReadDeadline(t) }
 
-// close stops and closes the descriptor.
-func (k *kicker) close() {
-	k.stop()
+// Close stops and closes the eventfd.
+func (k *Kicker) Close() {
+	k.Stop()
 	k.file.Close()
 	unix.Close(k.fd)
 }

@@ -1,4 +1,4 @@
-package vhostuser
+package eventfd
 
 import (
 	"unsafe"
