@@ -34,6 +34,7 @@ type Region struct {
 type mapping struct {
 	guest uint64
 	host  []byte
+	whole []byte // what is unmapped in the end; host lies in it
 }
 
 // Memory is a set of mapped regions. It does not change after [Map], so any
@@ -61,38 +62,52 @@ func Map(regions []Region) (*Memory, error) {
 			return nil, fmt.Errorf("map guest memory: region at %#x overlaps the one before", r.GuestAddr)
 		}
 		next = end
-		host, err := mapRegion(r)
+		host, whole, err := mapRegion(r)
 		if err != nil {
 			m.Close()
 			return nil, fmt.Errorf("map guest memory: %d bytes at %#x: %w", r.Size, r.GuestAddr, err)
 		}
-		m.maps = append(m.maps, mapping{r.GuestAddr, host})
+		m.maps = append(m.maps, mapping{r.GuestAddr, host, whole})
 	}
 	return m, nil
 }
 
-func mapRegion(r Region) ([]byte, error) {
+// hugePage is the size of a huge page on x86-64 and of most on arm64, in bytes.
+const hugePage = 2 << 20
+
+func mapRegion(r Region) (host, whole []byte, err error) {
 	const prot = unix.PROT_READ | unix.PROT_WRITE
 	if r.File == nil {
-		return unix.Mmap(-1, 0, int(r.Size), prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+		// Guest and host address are equal modulo a huge page's size, so that
+		// one entry of the nested page tables can map a whole huge page.
+		whole, err := unix.Mmap(-1, 0, int(r.Size)+hugePage, prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+		if err != nil {
+			return nil, nil, err
+		}
+		skip := (r.GuestAddr - address(whole)) % hugePage
+		host := whole[skip:][:r.Size:r.Size]
+		// A kernel without huge pages refuses; then there are none.
+		_ = unix.Madvise(host, unix.MADV_HUGEPAGE)
+		return host, whole, nil
 	}
 	// A mapping that reaches past the end of its file faults when it is
 	// touched, and the fault would end the whole monitor.
 	st, err := r.File.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if r.Offset < 0 || r.Offset > st.Size() || r.Size > uint64(st.Size()-r.Offset) {
-		return nil, fmt.Errorf("the backing file has %d bytes, less than offset %d and the region need", st.Size(), r.Offset)
+		return nil, nil, fmt.Errorf("the backing file has %d bytes, less than offset %d and the region need", st.Size(), r.Offset)
 	}
-	return unix.Mmap(int(r.File.Fd()), r.Offset, int(r.Size), prot, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	whole, err = unix.Mmap(int(r.File.Fd()), r.Offset, int(r.Size), prot, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	return whole, whole, err
 }
 
 // Close unmaps everything. No slice of this memory may be used afterwards.
 func (m *Memory) Close() error {
 	var errs []error
 	for _, mp := range m.maps {
-		errs = append(errs, unix.Munmap(mp.host))
+		errs = append(errs, unix.Munmap(mp.whole))
 	}
 	m.maps = nil
 	return errors.Join(errs...)
