@@ -82,6 +82,12 @@ func (b *Builder) CPUQuota(us uint64) *Builder {
 	return b
 }
 
+// Nested sets whether the guest has a /dev/kvm, to run virtual machines itself.
+func (b *Builder) Nested(nested bool) *Builder {
+	b.config.Nested = nested
+	return b
+}
+
 // MappedDirs adds host directories that the guest sees, each in the form that
 // [ParsePathPair] reads: "host:guest[:ro]" or "path". The host side must exist.
 func (b *Builder) MappedDirs(pairs ...string) *Builder {

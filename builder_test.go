@@ -17,6 +17,7 @@ func TestBuilderSetsEveryField(t *testing.T) {
 		NumVCPUs(2).
 		RAMMiB(1024).
 		CPUQuota(50000).
+		Nested(true).
 		KernelPath(h.path("vmlinux")).
 		MappedDirs(h.dir+":/guest/mount:ro").
 		PortMap("8080:80").
@@ -33,6 +34,7 @@ func TestBuilderSetsEveryField(t *testing.T) {
 		VCPUCount:     2,
 		MemoryMB:      1024,
 		CPUQuotaUS:    new(uint64(50000)),
+		Nested:        true,
 		KernelPath:    h.path("vmlinux"),
 		RootPath:      h.path("root"),
 		RootOverlay:   true,

@@ -35,6 +35,9 @@ type Config struct {
 	// may use in each period of 100 ms, at least MinCPUQuotaUS. Nil means
 	// no limit.
 	CPUQuotaUS *uint64 `json:"cpu_quota_us,omitempty"`
+	// Nested gives the guest a /dev/kvm, so that it can run virtual machines
+	// itself. The kernel must have KVM, and the virtual CPU SVM or VMX.
+	Nested bool `json:"nested,omitempty"`
 
 	// KernelPath is the guest kernel on the host, a bzImage or an ELF
 	// vmlinux. Empty means Holt's default kernel.
@@ -123,6 +126,7 @@ func (c Config) Equal(d Config) bool {
 	return c.VCPUCount == d.VCPUCount &&
 		c.MemoryMB == d.MemoryMB &&
 		sameQuota &&
+		c.Nested == d.Nested &&
 		c.KernelPath == d.KernelPath &&
 		c.RootfsPath == d.RootfsPath &&
 		c.RootPath == d.RootPath &&

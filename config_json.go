@@ -141,6 +141,7 @@ func (c *Config) decoders() map[string]keyDecoder {
 		"kernel_path":    scalar(&c.KernelPath, "a string"),
 		"rootfs_path":    scalar(&c.RootfsPath, "a string"),
 		"root_path":      scalar(&c.RootPath, "a string"),
+		"nested":         scalar(&c.Nested, "true or false"),
 		"root_overlay":   scalar(&c.RootOverlay, "true or false"),
 		"mapped_dirs":    list(&c.MappedDirs, parsePathPair),
 		"exec_path":      scalar(&c.ExecPath, "a string"),

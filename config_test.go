@@ -44,6 +44,7 @@ func fullConfig() Config {
 		VCPUCount:     2,
 		MemoryMB:      1024,
 		CPUQuotaUS:    &quota,
+		Nested:        true,
 		KernelPath:    "/k",
 		RootfsPath:    "/fs",
 		RootPath:      "/r",

@@ -7,12 +7,15 @@ import (
 	"net"
 
 	"github.com/holtvm/holt/internal/agentbin"
+	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/paths"
 )
 
 // localMonitor is a monitor in this process.
 type localMonitor struct {
+	*control.Client
+
 	stopped context.CancelFunc
 	conn    net.Conn
 	done    chan struct{}
@@ -43,13 +46,20 @@ func startInProcess(spec monitorSpec, log io.Writer) (monitorHandle, net.Conn, e
 		_ = dir.Remove()
 		return nil, nil, fmt.Errorf("connect to the monitor: %w", err)
 	}
+	listener, err := control.Listen(dir.Path)
+	if err != nil {
+		ours.Close()
+		conn.Close()
+		_ = dir.Remove()
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &localMonitor{stopped: cancel, conn: ours, done: make(chan struct{})}
+	m := &localMonitor{Client: control.NewClient(dir.Path), stopped: cancel, conn: ours, done: make(chan struct{})}
 	logger := monitor.Spec(spec).Logger(log)
 	go func() {
 		defer close(m.done)
 		defer cancel()
-		monitor.Run(ctx, monitor.Spec(spec), conn, monitor.Env{Dirs: dirs, Agent: agent, Log: logger.With("vm", dir.Info.ID)})
+		monitor.Run(ctx, monitor.Spec(spec), conn, monitor.Env{Dirs: dirs, Agent: agent, Control: listener, Log: logger.With("vm", dir.Info.ID)})
 		if err := dir.Remove(); err != nil {
 			logger.Warn("the VM's directory is left behind", "error", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/state"
@@ -20,6 +21,8 @@ import (
 
 // processMonitor is a monitor in a process of its own.
 type processMonitor struct {
+	*control.Client
+
 	cmd  *exec.Cmd
 	conn net.Conn
 	dir  *state.Dir
@@ -27,8 +30,8 @@ type processMonitor struct {
 }
 
 // startProcess starts `holt monitor` and hands it the specification, one end of
-// the stream connection, and the lock of the VM's directory, in this order from
-// descriptor 3 on.
+// the stream connection, the lock of the VM's directory, and the control socket,
+// in this order from descriptor 3 on.
 func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHandle, _ net.Conn, err error) {
 	dir, err := makeStateDir(spec)
 	if err != nil {
@@ -39,6 +42,16 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 			_ = dir.Remove()
 		}
 	}()
+	listener, err := control.Listen(dir.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer listener.Close()
+	socket, err := listener.File()
+	if err != nil {
+		return nil, nil, fmt.Errorf("start the monitor: %w", err)
+	}
+	defer socket.Close()
 	conn, theirs, err := streamPair()
 	if err != nil {
 		return nil, nil, err
@@ -53,7 +66,7 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 	// Not CommandContext: the monitor lives on when the start is over.
 	cmd := exec.Command(binary, "monitor")
 	cmd.Stderr = log
-	cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock}
+	cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock, socket}
 	// A session of its own: the terminal's signals are the client's business.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -65,7 +78,7 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 		defer specWrite.Close()
 		_ = monitor.WriteSpec(specWrite, monitor.Spec(spec)) // a monitor that does not read dies and is reported
 	}()
-	p := &processMonitor{cmd: cmd, conn: conn, dir: dir}
+	p := &processMonitor{cmd: cmd, conn: conn, dir: dir, Client: control.NewClient(dir.Path)}
 	p.reap = sync.OnceValue(p.cleanUp)
 	return p, conn, nil
 }

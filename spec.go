@@ -20,6 +20,7 @@ func (vm *VM) spec() (monitorSpec, error) {
 		VCPUs:         int(c.VCPUCount),
 		MemoryBytes:   uint64(memory),
 		Kernel:        c.KernelPath,
+		Nested:        c.Nested,
 		Root:          c.RootPath,
 		RootOverlay:   c.RootOverlay,
 		ConsoleOutput: c.ConsoleOutput,

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/holtvm/holt/internal/agentclient"
+	"github.com/holtvm/holt/internal/control"
 )
 
 // VM is one microVM around one program. It is shaped like [os/exec.Cmd]: set
@@ -45,6 +46,8 @@ type monitorHandle interface {
 	stop()
 	// kill ends the VM at once.
 	kill()
+	// Do carries out an operation of the control socket.
+	Do(ctx context.Context, operation string) error
 	// wait returns when nothing of the VM is left, with what is to be known
 	// about a monitor that did not end well.
 	wait() error
@@ -200,6 +203,22 @@ func (vm *VM) Resize(size WindowSize) error {
 		return ErrNotRunning
 	}
 	return session.Resize(size.Rows, size.Cols)
+}
+
+// Pause stops the guest's processors and devices where they are; once it returns,
+// nothing of the VM runs. The guest's clocks go on: after [VM.Resume] they agree
+// with the host's. Pausing a paused VM changes nothing.
+func (vm *VM) Pause(ctx context.Context) error { return vm.control(ctx, control.PathPause) }
+
+// Resume lets a paused VM go on. A VM that is not paused is left as it is.
+func (vm *VM) Resume(ctx context.Context) error { return vm.control(ctx, control.PathResume) }
+
+func (vm *VM) control(ctx context.Context, operation string) error {
+	monitor, _ := vm.running()
+	if monitor == nil {
+		return ErrNotRunning
+	}
+	return monitor.Do(ctx, operation)
 }
 
 // Stop asks the guest to end: its programs get SIGTERM and, ten seconds later,

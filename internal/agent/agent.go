@@ -106,8 +106,10 @@ func (a *agent) boot() (*channel, agentproto.BootSpec, error) {
 	if a.modules, err = readManifest("/"); err != nil {
 		return nil, spec, err
 	}
-	if err := loadModules("/", a.modules, groupCore); err != nil {
-		return nil, spec, err
+	for _, group := range []string{groupCore, groupMMIO} {
+		if err := loadModules("/", a.modules, group); err != nil {
+			return nil, spec, err
+		}
 	}
 	conn, err := dialHost(agentproto.BootPort)
 	if err != nil {
@@ -138,8 +140,18 @@ func (a *agent) hello() agentproto.Hello {
 
 // prepare makes the guest what spec says, up to the main program.
 func (a *agent) prepare(spec agentproto.BootSpec) error {
+	if spec.Nested {
+		if err := loadKVM("/", a.modules); err != nil {
+			return err
+		}
+	}
 	if err := a.makeRoot(spec.Mounts); err != nil {
 		return err
+	}
+	if spec.Nested {
+		if err := checkKVM("/dev/kvm"); err != nil {
+			return err
+		}
 	}
 	if err := setIdentity(spec); err != nil {
 		return err

@@ -17,7 +17,9 @@ import (
 // Groups of modules in the manifest.
 const (
 	groupCore    = "core"    // loaded in every guest
+	groupMMIO    = "mmio"    // loaded in every guest whose devices are there
 	groupOverlay = "overlay" // loaded for an overlay root
+	groupKVM     = "kvm"     // loaded for a guest that runs guests
 )
 
 // module is one entry of /modules.json, which lists the kernel modules of the
@@ -51,13 +53,17 @@ func loadModules(dir string, modules []module, group string) error {
 			continue
 		}
 		if err := loadModule(filepath.Join(dir, "modules", filepath.Base(m.File))); err != nil {
-			return &agentproto.Error{
-				Kind:    agentproto.KindModule,
-				Message: fmt.Sprintf("load kernel module %s: %v", m.Name, err),
-			}
+			return moduleError(m, err)
 		}
 	}
 	return nil
+}
+
+func moduleError(m module, err error) error {
+	return &agentproto.Error{
+		Kind:    agentproto.KindModule,
+		Message: fmt.Sprintf("load kernel module %s: %v", m.Name, err),
+	}
 }
 
 // loadModule loads one module without its signature: checking it is most of

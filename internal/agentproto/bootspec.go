@@ -25,6 +25,8 @@ type BootSpec struct {
 	// ClockNS is the wall clock, in nanoseconds since 1970; 0 leaves the
 	// guest's clock alone.
 	ClockNS int64 `json:"clock_ns,omitempty"`
+	// Nested loads KVM in the guest and makes sure that /dev/kvm is there.
+	Nested bool `json:"nested,omitempty"`
 	// Mounts are the shared directories. Exactly one is the root.
 	Mounts []Mount `json:"mounts"`
 	// Program is the main program.

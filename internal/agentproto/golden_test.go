@@ -101,6 +101,7 @@ func exampleBootSpec() BootSpec {
 			{Tag: "root", Target: "/", Overlay: true},
 			{Tag: "dir0", Target: "/data", ReadOnly: true},
 		},
+		Nested:  true,
 		Program: Program{Path: "/bin/true"},
 	}
 }

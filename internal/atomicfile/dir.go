@@ -62,7 +62,13 @@ func RemoveDir(path string) error {
 		return err
 	}
 	// Rename replaces the empty directory.
-	if err := unix.Rename(path, grave); err != nil {
+	err = unix.Rename(path, grave)
+	if errors.Is(err, unix.EXDEV) {
+		// overlayfs does not rename a directory that is on its lower layer: there
+		// it goes piece by piece.
+		err = os.RemoveAll(path)
+	}
+	if err != nil {
 		os.Remove(grave)
 		return err
 	}

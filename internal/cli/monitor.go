@@ -21,10 +21,13 @@ import (
 
 // Descriptors that a client hands to its monitor.
 const (
-	specFD   = 3 // the specification, to be read to its end
-	streamFD = 4 // the stream connection
-	lockFD   = 5 // the locked file of the VM's directory, to be kept open
+	specFD    = 3 // the specification, to be read to its end
+	streamFD  = 4 // the stream connection
+	lockFD    = 5 // the locked file of the VM's directory, to be kept open
+	controlFD = 6 // the listening control socket
 )
+
+var errByHand = errors.New("holt monitor is started by holt run and by programs that use the holt package, not by hand")
 
 func newMonitor() *cobra.Command {
 	return &cobra.Command{
@@ -37,18 +40,24 @@ func newMonitor() *cobra.Command {
 }
 
 func runMonitor() error {
-	for fd := specFD; fd <= lockFD; fd++ {
+	for fd := specFD; fd <= controlFD; fd++ {
 		// They must not leak into QEMU, which would keep the lock.
 		syscall.CloseOnExec(fd)
 	}
 	specFile, stream := os.NewFile(specFD, "spec"), os.NewFile(streamFD, "stream")
 	lock := os.NewFile(lockFD, "lock")
 	defer lock.Close()
+	socket := os.NewFile(controlFD, "control")
 	client, err := net.FileConn(stream)
 	if err != nil {
-		return errors.New("holt monitor is started by holt run and by programs that use the holt package, not by hand")
+		return errByHand
 	}
 	stream.Close()
+	listener, err := net.FileListener(socket)
+	if err != nil {
+		return errByHand
+	}
+	socket.Close()
 	raiseFileLimit()
 	env, spec, err := prepare(specFile)
 	specFile.Close()
@@ -56,6 +65,7 @@ func runMonitor() error {
 		monitor.Refuse(client, err)
 		return &exitError{status: holt.StatusHoltFailed}
 	}
+	env.Control = listener
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	monitor.Run(ctx, spec, client, env)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ type runFlags struct {
 	console, logLevel, configFile, envFile string
 	memory                                 string
 	cpus                                   uint8
-	overlay, interactive, tty, dryRun      bool
+	overlay, nested, interactive           bool
+	tty, dryRun                            bool
 	volumes, env, rlimits                  []string
 	timeout                                time.Duration
 }
@@ -61,8 +63,9 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
 	fl.DurationVar(&f.timeout, "timeout", 0, "kill the VM after `DURATION` (such as 90s), boot included")
+	fl.BoolVar(&f.nested, "nested", false, "give the guest a /dev/kvm, to run virtual machines itself")
 	fl.StringVar(&f.kernel, "kernel", "", "guest kernel: a bzImage or vmlinux `FILE`, or a name from 'holt kernel ls'")
-	fl.StringVar(&f.backend, "backend", "auto", "hypervisor: auto, kvm or qemu")
+	fl.StringVar(&f.backend, "backend", cmp.Or(os.Getenv("HOLT_BACKEND"), "auto"), "hypervisor: auto, kvm or qemu; HOLT_BACKEND sets the default")
 	fl.StringVar(&f.console, "console-output", "", "write the guest console and all output to `FILE` as well")
 	fl.StringVar(&f.logLevel, "log-level", "off", "off, error, warn, info, debug or trace; on standard error")
 	fl.StringVar(&f.configFile, "config", "", "start from the JSON configuration in `FILE`; flags win")

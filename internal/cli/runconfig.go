@@ -58,6 +58,9 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 	if set.Changed("overlay") {
 		cfg.RootOverlay = f.overlay
 	}
+	if set.Changed("nested") {
+		cfg.Nested = f.nested
+	}
 	if set.Changed("workdir") {
 		cfg.WorkdirPath = f.workdir
 	}

@@ -29,6 +29,7 @@ type Machine struct {
 	Kernel      Kernel          // what to boot
 	Initramfs   string          // path of an uncompressed cpio archive
 	Cmdline     string          // kernel command line, without what the backend adds for its own machine
+	Nested      bool            // the guest may run guests of its own, if this host's processor lets it
 	KernelLog   bool            // the whole kernel log goes to the console, not only its errors
 	Devices     []virtio.Device // attached in this order
 	Console     io.Writer       // gets the serial console's bytes, from one goroutine, and must not block: Kill waits for it; nil drops them
@@ -60,6 +61,13 @@ type VM interface {
 	// Kill ends the machine at once and returns when Done is closed. It may be
 	// called any number of times, from any goroutine.
 	Kill()
+	// Pause stops the vCPUs; once it returns, nothing of the machine touches
+	// guest memory. Pausing a paused machine changes nothing. The guest's clocks
+	// go on. It is an error when the machine has ended.
+	Pause(ctx context.Context) error
+	// Resume lets a paused machine go on. It is an error when the machine has
+	// ended.
+	Resume(ctx context.Context) error
 	// CPUTime is the processor time that the machine used so far: its vCPUs
 	// and what emulates them. A guest that makes no progress shows itself by
 	// it. It stays readable after Done.

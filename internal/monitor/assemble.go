@@ -34,8 +34,8 @@ type assembly struct {
 }
 
 // assemble makes the devices, finds the kernel and writes the agent's
-// instructions.
-func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembly, err error) {
+// instructions, for the backend of that name.
+func assemble(ctx context.Context, spec Spec, env Env, con *console, backend string) (_ *assembly, err error) {
 	a := &assembly{vsock: vsock.New(guestCID, env.Log.With("device", "vsock"))}
 	defer func() {
 		if err != nil {
@@ -53,8 +53,17 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembl
 		return nil, err
 	}
 	var groups []string
+	if backend == hypervisor.NameKVM {
+		groups = append(groups, "mmio")
+	}
 	if spec.RootOverlay {
 		groups = append(groups, "overlay")
+	}
+	if spec.Nested {
+		if err := hasKVM(k); err != nil {
+			return nil, err
+		}
+		groups = append(groups, "kvm")
 	}
 	initramfs, err := kernel.Initramfs(k, env.Agent, env.Dirs.Cache, groups...)
 	if err != nil {
@@ -66,12 +75,14 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembl
 		Kernel:      hypervisor.Kernel{Path: k.ImagePath(), PVH: k.PVH},
 		Initramfs:   initramfs,
 		Console:     con,
+		Nested:      spec.Nested,
 		KernelLog:   spec.KernelLog,
 		Logger:      env.Log,
 	}
 	a.machine.Devices = []virtio.Device{a.vsock, &rng.Device{}}
 	a.boot = agentproto.BootSpec{
 		Hostname: hostname,
+		Nested:   spec.Nested,
 		Program:  spec.Program,
 	}
 	files, err := fsserver.ProcessBudget()
@@ -94,6 +105,17 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console) (_ *assembl
 		}
 	}
 	return a, nil
+}
+
+// hasKVM returns an error if it is known that a guest with k cannot run virtual
+// machines. Of a kernel with everything built in, only the guest can tell.
+func hasKVM(k kernel.Kernel) error {
+	for _, vendor := range []string{"kvm-amd", "kvm-intel"} {
+		if !slices.Contains(k.Missing, vendor) {
+			return nil
+		}
+	}
+	return fmt.Errorf("nested virtualization needs a kernel with KVM: %s has no module kvm-amd (CONFIG_KVM_AMD) or kvm-intel (CONFIG_KVM_INTEL); choose another of `holt kernel ls` with --kernel", k.Name)
 }
 
 // share adds a shared directory: its server, its device and its mount.

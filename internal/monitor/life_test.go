@@ -25,6 +25,8 @@ type fakeVM struct {
 	err  error
 	cpu  func() time.Duration
 	dead atomic.Bool // its vCPUs do nothing
+
+	pauses atomic.Int32 // since the last resume
 }
 
 func (v *fakeVM) Done() <-chan struct{} { return v.done }
@@ -36,6 +38,18 @@ func (v *fakeVM) CPUTime() time.Duration {
 		return 0
 	}
 	return v.cpu()
+}
+
+func (v *fakeVM) Pause(context.Context) error {
+	if v.pauses.Add(1) > 1 {
+		return errors.New("no second pause")
+	}
+	return nil
+}
+
+func (v *fakeVM) Resume(context.Context) error {
+	v.pauses.Store(0)
+	return nil
 }
 
 func (v *fakeVM) die(err error) { v.once.Do(func() { v.err = err; close(v.done) }) }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/hypervisor"
+	"github.com/holtvm/holt/internal/hypervisor/kvm"
 	"github.com/holtvm/holt/internal/hypervisor/qemu"
 	"github.com/holtvm/holt/internal/paths"
 )
@@ -16,6 +17,8 @@ type Env struct {
 	Dirs  paths.Dirs
 	Agent []byte // the guest agent's binary
 	Log   *slog.Logger
+	// Control is the control socket, which Run closes.
+	Control net.Listener
 }
 
 // Refuse reports an error to a client whose VM could not even be tried.
@@ -31,6 +34,7 @@ func Refuse(client net.Conn, err error) {
 // away it is killed at once. Run returns when nothing of the VM is left; it
 // closes client.
 func Run(ctx context.Context, spec Spec, client net.Conn, env Env) {
+	defer env.Control.Close()
 	last, err := run(ctx, spec, client, env)
 	if err != nil {
 		env.Log.Debug("the VM failed", "error", err)
@@ -48,12 +52,8 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 		return last, err
 	}
 	defer con.Close()
-	asm, err := assemble(ctx, spec, env, con)
-	if err != nil {
-		return last, err
-	}
-	defer asm.Close()
 	backend, err := hypervisor.Select(ctx, spec.Backend, hypervisor.Options{
+		KVM:      kvm.New,
 		QEMU:     qemu.New,
 		CacheDir: env.Dirs.Cache,
 		Logger:   env.Log,
@@ -61,6 +61,11 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 	if err != nil {
 		return last, err
 	}
+	asm, err := assemble(ctx, spec, env, con, backend.Name())
+	if err != nil {
+		return last, err
+	}
+	defer asm.Close()
 	listener, err := asm.vsock.Listen(agentproto.BootPort)
 	if err != nil {
 		return last, err
@@ -71,6 +76,7 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 		return last, err
 	}
 	defer vm.Kill()
+	defer serveControl(env.Control, vm, env.Log)()
 
 	l := &life{vm: vm, console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
 	return l.live(ctx, client, listener, asm.boot, env.Log)

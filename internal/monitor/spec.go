@@ -32,6 +32,7 @@ type Spec struct {
 	VCPUs       int    `json:"vcpus"`
 	MemoryBytes uint64 `json:"memory_bytes"`
 	Kernel      string `json:"kernel,omitempty"` // path of an image; empty is the default kernel
+	Nested      bool   `json:"nested,omitempty"` // the guest has a /dev/kvm
 
 	Root        string  `json:"root"` // host directory
 	RootOverlay bool    `json:"root_overlay,omitempty"`

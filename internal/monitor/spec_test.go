@@ -11,7 +11,7 @@ import (
 
 func TestSpecRoundTrip(t *testing.T) {
 	s := Spec{
-		Backend: "auto", VCPUs: 2, MemoryBytes: 1 << 30, Kernel: "/k", Root: "/r", RootOverlay: true,
+		Backend: "auto", VCPUs: 2, MemoryBytes: 1 << 30, Kernel: "/k", Root: "/r", RootOverlay: true, Nested: true,
 		Shares:  []Share{{Host: "/h", Guest: "/g", ReadOnly: true}},
 		Program: agentproto.Program{Path: "sh", Args: []string{"-c", "x"}}, ConsoleOutput: "/c", KernelLog: true, LogLevel: -4,
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -23,15 +24,22 @@ var ErrTooOld = errors.New("too old")
 // maxMessage bounds one QMP message, in bytes. Those that we get have hundreds.
 const maxMessage = 64 << 10
 
+// answerTime is how long an answer may wait for whoever asked: they wait already.
+const answerTime = time.Second
+
 // qmp is a client of the QEMU Machine Protocol (QEMU's docs/interop/qmp-spec):
-// one JSON object per line. It needs no more of it than events.
+// one JSON object per line.
 type qmp struct {
 	conn  net.Conn
 	lines *bufio.Scanner
+
+	commands sync.Mutex    // one command at a time
+	answers  chan message  // to the command under way
+	ended    chan struct{} // closed when no more messages are read
 }
 
 func newQMP(conn net.Conn) *qmp {
-	q := &qmp{conn: conn, lines: bufio.NewScanner(conn)}
+	q := &qmp{conn: conn, lines: bufio.NewScanner(conn), answers: make(chan message), ended: make(chan struct{})}
 	q.lines.Buffer(nil, maxMessage)
 	return q
 }
@@ -101,10 +109,39 @@ func (q *qmp) negotiate() (string, error) {
 	return version, err
 }
 
-// shutdownReason reads events until the connection ends, and returns the reason
-// of the SHUTDOWN event (QEMU's qapi/run-state.json, ShutdownCause), or "" if
-// none came.
+// execute runs a command without arguments. It needs shutdownReason to read the
+// answer. When ctx ends first, the command may have been carried out or not.
+func (q *qmp) execute(ctx context.Context, command string) error {
+	q.commands.Lock()
+	defer q.commands.Unlock()
+	if _, err := fmt.Fprintf(q.conn, "{\"execute\":%q}\n", command); err != nil {
+		return fmt.Errorf("qmp %s: %w", command, err)
+	}
+	select {
+	case m := <-q.answers:
+		if m.Error != nil {
+			return fmt.Errorf("qmp %s: %s", command, m.Error.Desc)
+		}
+		return nil
+	case <-q.ended:
+		return fmt.Errorf("qmp %s: qemu has ended", command)
+	case <-ctx.Done():
+		// The answer comes yet; the next command must not take it for its own.
+		go func() {
+			select {
+			case <-q.answers:
+			case <-q.ended:
+			}
+		}()
+		return fmt.Errorf("qmp %s: %w", command, context.Cause(ctx))
+	}
+}
+
+// shutdownReason reads events and answers until the connection ends, and returns
+// the reason of the SHUTDOWN event (QEMU's qapi/run-state.json, ShutdownCause), or
+// "" if none came.
 func (q *qmp) shutdownReason() (string, error) {
+	defer close(q.ended)
 	reason := ""
 	for {
 		m, err := q.read()
@@ -113,8 +150,12 @@ func (q *qmp) shutdownReason() (string, error) {
 			return reason, nil
 		case err != nil:
 			return reason, err
-		case m.Error != nil:
-			return reason, fmt.Errorf("qmp: %s", m.Error.Desc)
+		case m.Error != nil || m.Return != nil:
+			select {
+			case q.answers <- m:
+			case <-time.After(answerTime):
+				return reason, errors.New("qmp: an answer that nobody waits for")
+			}
 		case m.Event == "SHUTDOWN" && reason == "":
 			reason = m.Data.Reason
 		}

@@ -169,5 +169,11 @@ func (v *vm) Kill() {
 	<-v.done
 }
 
+// Pause implements hypervisor.VM. QEMU stops the rings of our devices, too.
+func (v *vm) Pause(ctx context.Context) error { return v.qmp.execute(ctx, "stop") }
+
+// Resume implements hypervisor.VM.
+func (v *vm) Resume(ctx context.Context) error { return v.qmp.execute(ctx, "cont") }
+
 // CPUTime implements hypervisor.VM.
 func (v *vm) CPUTime() time.Duration { return v.child.cpuTime() }

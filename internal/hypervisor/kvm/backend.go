@@ -1,0 +1,54 @@
+// Package kvm is our own virtual machine monitor on /dev/kvm: it lays out guest
+// memory, makes vCPUs and runs them, answers their exits, and carries the
+// machine's devices over virtio-mmio.
+//
+// The files in the order of a machine's life: backend.go (what is asked for),
+// layout.go (the address space), build_amd64.go (the machine is put together),
+// devices.go (and its devices), cpuid_amd64.go and registers_amd64.go (the state
+// that a vCPU begins in), vcpu_amd64.go (the loop of a vCPU and its exits), bus.go
+// and ports.go (who answers them), gate.go and pause.go (how vCPUs are held),
+// ending.go, vm.go and report_amd64.go (the end and what is told of it), state_amd64.go
+// (what a snapshot keeps).
+package kvm
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/holtvm/holt/internal/hypervisor"
+)
+
+// MaxVCPUs is the largest number of vCPUs of a machine.
+const MaxVCPUs = 64
+
+// Backend starts machines on /dev/kvm. It has no state.
+type Backend struct{}
+
+// New returns the backend. Whether /dev/kvm can run a Linux is
+// [hypervisor.ProbeKVM]'s matter.
+func New() (hypervisor.Backend, error) { return Backend{}, nil }
+
+// Name implements hypervisor.Backend.
+func (Backend) Name() string { return hypervisor.NameKVM }
+
+// Start implements hypervisor.Backend. It returns when the vCPUs run.
+func (Backend) Start(ctx context.Context, m hypervisor.Machine) (hypervisor.VM, error) {
+	if m.Logger == nil {
+		m.Logger = slog.New(slog.DiscardHandler)
+	}
+	if m.VCPUs < 1 || m.VCPUs > MaxVCPUs {
+		return nil, fmt.Errorf("start machine: %d vCPUs: 1 to %d are possible", m.VCPUs, MaxVCPUs)
+	}
+	if err := checkMemory(m.MemoryBytes); err != nil {
+		return nil, fmt.Errorf("start machine: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("start machine: %w", context.Cause(ctx))
+	}
+	built, err := build(m)
+	if err != nil {
+		return nil, fmt.Errorf("start machine: %w", err)
+	}
+	return start(built), nil
+}

@@ -1,0 +1,150 @@
+package kvm
+
+import (
+	"math/bits"
+
+	"github.com/holtvm/holt/internal/kvmapi"
+)
+
+// CPUID leaves (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E) and the
+// hypervisor's own (Linux, Documentation/virt/kvm/x86/cpuid.rst).
+const (
+	leafVendor      = 0x0
+	leafFeatures    = 0x1
+	leafCaches      = 0x4
+	leafPerfmon     = 0xA
+	leafTopology    = 0xB
+	leafTSC         = 0x15
+	leafTopologyV2  = 0x1F
+	leafHypervisor  = 0x4000_0000
+	leafTiming      = 0x4000_0010 // TSC and APIC bus frequency, as VMware began and others follow
+	leafExtFeatures = 0x8000_0001
+	leafAMDSizes    = 0x8000_0008
+	leafSVM         = 0x8000_000A
+	leafAMDCaches   = 0x8000_001D
+	leafAMDTopology = 0x8000_001E
+)
+
+// Feature bits that we set or clear.
+const (
+	ecxVMX         = 1 << 5  // leaf 1
+	ecxPDCM        = 1 << 15 // leaf 1: performance capabilities MSR
+	ecxTSCDeadline = 1 << 24 // leaf 1
+	ecxHypervisor  = 1 << 31 // leaf 1
+	edxHTT         = 1 << 28 // leaf 1: EBX[23:16] counts the package's processors
+	ecxCmpLegacy   = 1 << 1  // leaf 0x80000001: the AMD twin of HTT
+	ecxSVM         = 1 << 2  // leaf 0x80000001
+)
+
+// apicTimerKHz is the rate of a local APIC's timer in KVM.
+const apicTimerKHz = 1_000_000
+
+// processor says what all vCPUs' CPUID has in common.
+type processor struct {
+	leaves      []kvmapi.CPUIDEntry // what the host supports
+	count       int                 // vCPUs
+	tscKHz      uint32              // 0 if unknown
+	tscDeadline bool
+	nested      bool // the guest sees virtualization extensions
+}
+
+// cpuid is what CPUID shows on vCPU id: the host's features without performance
+// counters, in one package of count cores.
+func (p processor) cpuid(id int) []kvmapi.CPUIDEntry {
+	out := make([]kvmapi.CPUIDEntry, 0, len(p.leaves)+8)
+	for _, e := range p.leaves {
+		if e.Function == leafTopology || e.Function == leafTopologyV2 || e.Function == leafTiming {
+			continue // ours, below
+		}
+		if p.adjust(&e, id) {
+			out = append(out, e)
+		}
+	}
+	out = append(out, p.topology(leafTopology, id)...)
+	if p.tscKHz != 0 {
+		out = append(out, kvmapi.CPUIDEntry{Function: leafTiming, EAX: p.tscKHz, EBX: apicTimerKHz})
+	}
+	return out
+}
+
+// adjust changes a host's leaf to vCPU id's. It reports whether the guest gets
+// it at all.
+func (p processor) adjust(e *kvmapi.CPUIDEntry, id int) bool {
+	n := uint32(p.count)
+	switch e.Function {
+	case leafVendor:
+		e.EAX = max(e.EAX, leafTopology)
+	case leafFeatures:
+		e.EBX = e.EBX&0xFFFF | min(n, 255)<<16 | uint32(id)<<24
+		e.ECX = e.ECX&^ecxPDCM | ecxHypervisor
+		if !p.nested {
+			e.ECX &^= ecxVMX
+		}
+		if p.tscDeadline {
+			e.ECX |= ecxTSCDeadline
+		}
+		e.EDX &^= edxHTT
+		if n > 1 {
+			e.EDX |= edxHTT
+		}
+	case leafCaches:
+		if e.EAX&0x1F == 0 {
+			break // no more caches
+		}
+		sharing := uint32(0)
+		if e.EAX>>5&7 >= 3 {
+			sharing = n - 1 // the last level is everybody's
+		}
+		e.EAX = e.EAX&0x3FFF | sharing<<14 | (n-1)<<26
+	case leafPerfmon:
+		e.EAX, e.EBX, e.ECX, e.EDX = 0, 0, 0, 0
+	case leafTSC:
+		// The crystal is the APIC timer's clock; both values in kHz make the
+		// ratio exact.
+		if p.tscKHz == 0 {
+			return false
+		}
+		e.EAX, e.EBX, e.ECX = apicTimerKHz, p.tscKHz, apicTimerKHz*1000
+	case leafHypervisor:
+		if p.tscKHz != 0 {
+			e.EAX = max(e.EAX, leafTiming)
+		}
+	case leafExtFeatures:
+		e.ECX &^= ecxCmpLegacy
+		if !p.nested {
+			e.ECX &^= ecxSVM
+		}
+		if n > 1 && e.ECX|e.EDX != 0 {
+			e.ECX |= ecxCmpLegacy
+		}
+	case leafAMDSizes:
+		e.ECX = e.ECX&^0xF0FF | p.idBits()<<12 | (n - 1)
+	case leafSVM:
+		return p.nested
+	case leafAMDCaches:
+		if e.EAX&0x1F == 0 {
+			break
+		}
+		sharing := uint32(0)
+		if e.EAX>>5&7 >= 3 {
+			sharing = n - 1
+		}
+		e.EAX = e.EAX&0x3FFF | sharing<<14
+	case leafAMDTopology:
+		e.EAX, e.EBX, e.ECX = uint32(id), uint32(id), 0 // a core of one thread, on node 0
+	}
+	return true
+}
+
+// topology is leaf 0xB: a thread, and its package of cores.
+func (p processor) topology(leaf uint32, id int) []kvmapi.CPUIDEntry {
+	const indexed = 1 // KVM_CPUID_FLAG_SIGNIFCANT_INDEX
+	return []kvmapi.CPUIDEntry{
+		{Function: leaf, Index: 0, Flags: indexed, EAX: 0, EBX: 1, ECX: 1 << 8, EDX: uint32(id)},
+		{Function: leaf, Index: 1, Flags: indexed, EAX: p.idBits(), EBX: uint32(p.count), ECX: 2<<8 | 1, EDX: uint32(id)},
+		{Function: leaf, Index: 2, Flags: indexed, ECX: 2, EDX: uint32(id)},
+	}
+}
+
+// idBits is how many bits the ids of the package's cores take.
+func (p processor) idBits() uint32 { return uint32(bits.Len(uint(p.count - 1))) }

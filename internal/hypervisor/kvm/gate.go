@@ -1,0 +1,80 @@
+package kvm
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// gate lets vCPU threads into the guest. Closed, it holds them (the machine is
+// paused); finished, it sends them home. Closing stops those that come to it:
+// whoever closes it also kicks those that are inside.
+type gate struct {
+	open atomic.Bool // neither closed nor finished: the way in that all but a few take
+
+	mu       sync.Mutex
+	changed  sync.Cond
+	closed   bool
+	finished bool
+	threads  int // that run or will
+	waiting  int // that stand before the closed gate
+}
+
+func newGate(threads int) *gate {
+	g := &gate{threads: threads}
+	g.changed.L = &g.mu
+	g.open.Store(true)
+	return g
+}
+
+// enter waits while the gate is closed. It reports false once it is finished.
+// Before it lets a thread in that had to look closer it calls opened: whoever
+// closes the gate after that is later than opened, too.
+func (g *gate) enter(opened func()) bool {
+	if g.open.Load() {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.closed && !g.finished {
+		g.waiting++
+		g.changed.Broadcast()
+		g.changed.Wait()
+		g.waiting--
+	}
+	opened()
+	return !g.finished
+}
+
+// leave takes note of a thread that will not come again.
+func (g *gate) leave() {
+	g.change(func() { g.threads-- })
+}
+
+// set closes the gate, or opens it.
+func (g *gate) set(closed bool) {
+	g.change(func() { g.closed = closed })
+}
+
+// finish opens the gate to nowhere.
+func (g *gate) finish() {
+	g.change(func() { g.finished = true })
+}
+
+func (g *gate) change(f func()) {
+	g.mu.Lock()
+	f()
+	g.open.Store(!g.closed && !g.finished)
+	g.mu.Unlock()
+	g.changed.Broadcast()
+}
+
+// awaitAll returns when every thread stands before the closed gate or is gone.
+// It reports false if the gate is finished instead.
+func (g *gate) awaitAll() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.waiting < g.threads && !g.finished {
+		g.changed.Wait()
+	}
+	return !g.finished
+}

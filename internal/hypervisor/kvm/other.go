@@ -1,0 +1,17 @@
+//go:build !amd64
+
+package kvm
+
+import (
+	"errors"
+
+	"github.com/holtvm/holt/internal/hypervisor"
+)
+
+func build(hypervisor.Machine) (*machine, error) {
+	return nil, errors.New("the kvm backend runs on x86-64 only, so far")
+}
+
+func (m *machine) exit(*vcpu) bool { return false }
+
+func (m *machine) tellStopped() {}

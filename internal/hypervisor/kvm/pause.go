@@ -1,0 +1,55 @@
+package kvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// errEnded says that a machine that has ended cannot be paused or resumed.
+var errEnded = errors.New("the machine has ended")
+
+// Pause implements hypervisor.VM: no vCPU runs and no device touches guest memory
+// once it returns. Pausing a paused machine changes nothing.
+func (v *vm) Pause(context.Context) error {
+	v.pausing.Lock()
+	defer v.pausing.Unlock()
+	switch {
+	case v.over:
+		return fmt.Errorf("pause: %w", errEnded)
+	case v.paused:
+		return nil
+	}
+	v.m.gate.set(true)
+	for _, c := range v.m.vcpus {
+		c.kick()
+	}
+	if !v.m.gate.awaitAll() {
+		return fmt.Errorf("pause: %w", errEnded)
+	}
+	for _, d := range v.m.devices {
+		d.transport.Pause()
+	}
+	v.paused = true
+	return nil
+}
+
+// Resume implements hypervisor.VM. The guest's clocks have gone on meanwhile;
+// its watchdogs are told that it was stopped.
+func (v *vm) Resume(context.Context) error {
+	v.pausing.Lock()
+	defer v.pausing.Unlock()
+	switch {
+	case v.over:
+		return fmt.Errorf("resume: %w", errEnded)
+	case !v.paused:
+		return nil
+	}
+	v.m.tellStopped()
+	for _, d := range v.m.devices {
+		d.transport.Resume()
+	}
+	v.paused = false
+	v.m.gate.set(false)
+	return nil
+}
