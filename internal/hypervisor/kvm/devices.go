@@ -43,6 +43,7 @@ func (m *machine) addDevices(spec hypervisor.Machine) error {
 	m.uart = serial.New(out, line.raise)
 	m.ports.add(serialPort, serialPorts, comPort{m.uart})
 	m.ports.add(powerPort, powerPorts, power{m.end})
+	m.ports.add(pciAddressPort, pciAddressPorts, &pciAddress{})
 	m.ports.add(keyboardCommand, 1, keyboard{m.end})
 	for i, dev := range spec.Devices {
 		t, err := mmio.New(dev, m.mem, spec.Logger.With("device", dev.Type().String()))

@@ -1,6 +1,9 @@
 package kvm
 
 import (
+	"encoding/binary"
+	"sync/atomic"
+
 	"github.com/holtvm/holt/internal/acpi"
 	"github.com/holtvm/holt/internal/serial"
 )
@@ -11,6 +14,8 @@ const (
 	serialPort       = 0x3F8 // COM1
 	serialPorts      = 8
 	keyboardCommand  = 0x64 // of a PC's keyboard controller
+	pciAddressPort   = 0xCF8
+	pciAddressPorts  = 4
 	keyboardReset    = 0xFE // "pulse the reset line": how a PC without ACPI resets itself
 	powerPort        = 0x600
 	sleepControlPort = powerPort     // ACPI 6.4, 4.8.3.7
@@ -80,5 +85,24 @@ func (c comPort) Read(off uint64, p []byte) {
 func (c comPort) Write(off uint64, p []byte) {
 	if len(p) > 0 {
 		c.uart.Write(uint8(off), p[0])
+	}
+}
+
+// pciAddress is the register by which Linux tells a PC with PCI from one without:
+// it keeps what is written. Behind it there is nothing.
+type pciAddress struct{ value atomic.Uint32 }
+
+// Read implements handler.
+func (r *pciAddress) Read(off uint64, p []byte) {
+	clear(p)
+	if off == 0 && len(p) == pciAddressPorts {
+		binary.LittleEndian.PutUint32(p, r.value.Load())
+	}
+}
+
+// Write implements handler.
+func (r *pciAddress) Write(off uint64, p []byte) {
+	if off == 0 && len(p) == pciAddressPorts {
+		r.value.Store(binary.LittleEndian.Uint32(p))
 	}
 }
