@@ -8,6 +8,7 @@ package vmtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -25,11 +26,27 @@ const Timeout = 3 * time.Minute
 // Repo is the repository's root.
 func Repo(t testing.TB) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	dir, err := FindRepo()
 	if err != nil {
-		t.Fatalf("find the module's directory: %v", err)
+		t.Fatal(err)
 	}
-	return string(bytes.TrimSpace(out))
+	return dir
+}
+
+// FindRepo returns the repository's root, for a working directory in it.
+func FindRepo() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("find the repository: no go.mod here or above")
+		}
+	}
 }
 
 // Holt is the holt binary under test: HOLT_BIN, or what `make build` made.

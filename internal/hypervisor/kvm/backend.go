@@ -3,11 +3,12 @@
 // machine's devices over virtio-mmio.
 //
 // The files in the order of a machine's life: backend.go (what is asked for),
-// layout.go (the address space), build_amd64.go (the machine is put together),
-// devices.go (and its devices), cpuid_amd64.go and registers_amd64.go (the state
-// that a vCPU begins in), vcpu_amd64.go (the loop of a vCPU and its exits), bus.go
-// and ports.go (who answers them), gate.go and pause.go (how vCPUs are held),
-// ending.go, vm.go and report_amd64.go (the end and what is told of it), state_amd64.go
+// machine.go (what there is), layout.go (the address space), build_amd64.go (the
+// machine is put together), devices.go (and its devices), cmdline.go (what its kernel
+// is told), cpuid_amd64.go and registers_amd64.go (the state that a vCPU begins in),
+// vcpu.go and exits_amd64.go (the loop of a vCPU and its exits), bus.go and ports.go
+// (who answers them), gate.go and pause.go (how vCPUs are held), ending.go, vm.go,
+// stats.go and report_amd64.go (the end and what is told of it), state_amd64.go
 // (what a snapshot keeps).
 package kvm
 

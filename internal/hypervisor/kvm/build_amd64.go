@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"crypto/rand"
 	"fmt"
 
 	"github.com/holtvm/holt/internal/acpi"
@@ -92,6 +93,11 @@ func (m *machine) load(spec hypervisor.Machine) (boot.Entry, error) {
 		return boot.Entry{}, err
 	}
 	copy(room, tables)
+	id, err := m.mem.Slice(vmGenIDAddr, vmGenIDSize)
+	if err != nil {
+		return boot.Entry{}, err
+	}
+	rand.Read(id)
 	line, err := cmdline(spec)
 	if err != nil {
 		return boot.Entry{}, err
@@ -118,7 +124,7 @@ func (m *machine) addVCPUs(dev *kvmapi.Device, spec hypervisor.Machine, entry bo
 	if err != nil {
 		return err
 	}
-	p.nested = spec.Nested
+	p.nested = m.nested
 	if m.msrs, err = dev.MSRIndexList(); err != nil {
 		return err
 	}

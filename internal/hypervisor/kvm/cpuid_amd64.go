@@ -23,17 +23,22 @@ const (
 	leafSVM         = 0x8000_000A
 	leafAMDCaches   = 0x8000_001D
 	leafAMDTopology = 0x8000_001E
+	leafEncryption  = 0x8000_001F
+	leafAMDPerfmon  = 0x8000_0022
+
+	vendorIntel = 0x756E_6547 // "Genu", leaf 0's EBX
 )
 
 // Feature bits that we set or clear.
 const (
-	ecxVMX         = 1 << 5  // leaf 1
-	ecxPDCM        = 1 << 15 // leaf 1: performance capabilities MSR
-	ecxTSCDeadline = 1 << 24 // leaf 1
-	ecxHypervisor  = 1 << 31 // leaf 1
-	edxHTT         = 1 << 28 // leaf 1: EBX[23:16] counts the package's processors
-	ecxCmpLegacy   = 1 << 1  // leaf 0x80000001: the AMD twin of HTT
-	ecxSVM         = 1 << 2  // leaf 0x80000001
+	ecxVMX         = 1 << 5                // leaf 1
+	ecxPDCM        = 1 << 15               // leaf 1: performance capabilities MSR
+	ecxTSCDeadline = 1 << 24               // leaf 1
+	ecxHypervisor  = 1 << 31               // leaf 1
+	edxHTT         = 1 << 28               // leaf 1: EBX[23:16] counts the package's processors
+	ecxCmpLegacy   = 1 << 1                // leaf 0x80000001: AMD's twin of HTT, reserved on Intel's
+	ecxSVM         = 1 << 2                // leaf 0x80000001
+	ecxCounters    = 1<<23 | 1<<24 | 1<<28 // leaf 0x80000001: AMD's performance counters
 )
 
 // apicTimerKHz is the rate of a local APIC's timer in KVM.
@@ -53,14 +58,11 @@ type processor struct {
 func (p processor) cpuid(id int) []kvmapi.CPUIDEntry {
 	out := make([]kvmapi.CPUIDEntry, 0, len(p.leaves)+8)
 	for _, e := range p.leaves {
-		if e.Function == leafTopology || e.Function == leafTopologyV2 || e.Function == leafTiming {
-			continue // ours, below
-		}
 		if p.adjust(&e, id) {
 			out = append(out, e)
 		}
 	}
-	out = append(out, p.topology(leafTopology, id)...)
+	out = append(out, p.topology(id)...)
 	if p.tscKHz != 0 {
 		out = append(out, kvmapi.CPUIDEntry{Function: leafTiming, EAX: p.tscKHz, EBX: apicTimerKHz})
 	}
@@ -72,6 +74,16 @@ func (p processor) cpuid(id int) []kvmapi.CPUIDEntry {
 func (p processor) adjust(e *kvmapi.CPUIDEntry, id int) bool {
 	n := uint32(p.count)
 	switch e.Function {
+	case leafTopology, leafTopologyV2, leafTiming:
+		return false // see cpuid
+	case leafTSC:
+		// Linux multiplies the crystal's kHz by the numerator in 32 bits: with the
+		// rate that KVM's APIC timer has, no ratio would come out right.
+		return false
+	case leafEncryption:
+		// The host can encrypt guests; this one is none. Linux would read an MSR
+		// that such a guest does not have.
+		return false
 	case leafVendor:
 		e.EAX = max(e.EAX, leafTopology)
 	case leafFeatures:
@@ -96,25 +108,18 @@ func (p processor) adjust(e *kvmapi.CPUIDEntry, id int) bool {
 			sharing = n - 1 // the last level is everybody's
 		}
 		e.EAX = e.EAX&0x3FFF | sharing<<14 | (n-1)<<26
-	case leafPerfmon:
+	case leafPerfmon, leafAMDPerfmon:
 		e.EAX, e.EBX, e.ECX, e.EDX = 0, 0, 0, 0
-	case leafTSC:
-		// The crystal is the APIC timer's clock; both values in kHz make the
-		// ratio exact.
-		if p.tscKHz == 0 {
-			return false
-		}
-		e.EAX, e.EBX, e.ECX = apicTimerKHz, p.tscKHz, apicTimerKHz*1000
 	case leafHypervisor:
 		if p.tscKHz != 0 {
 			e.EAX = max(e.EAX, leafTiming)
 		}
 	case leafExtFeatures:
-		e.ECX &^= ecxCmpLegacy
+		e.ECX &^= ecxCmpLegacy | ecxCounters
 		if !p.nested {
 			e.ECX &^= ecxSVM
 		}
-		if n > 1 && e.ECX|e.EDX != 0 {
+		if n > 1 && p.vendor() != vendorIntel {
 			e.ECX |= ecxCmpLegacy
 		}
 	case leafAMDSizes:
@@ -137,13 +142,23 @@ func (p processor) adjust(e *kvmapi.CPUIDEntry, id int) bool {
 }
 
 // topology is leaf 0xB: a thread, and its package of cores.
-func (p processor) topology(leaf uint32, id int) []kvmapi.CPUIDEntry {
-	const indexed = 1 // KVM_CPUID_FLAG_SIGNIFCANT_INDEX
+func (p processor) topology(id int) []kvmapi.CPUIDEntry {
+	const indexed = kvmapi.CPUIDSignificantIndex
 	return []kvmapi.CPUIDEntry{
-		{Function: leaf, Index: 0, Flags: indexed, EAX: 0, EBX: 1, ECX: 1 << 8, EDX: uint32(id)},
-		{Function: leaf, Index: 1, Flags: indexed, EAX: p.idBits(), EBX: uint32(p.count), ECX: 2<<8 | 1, EDX: uint32(id)},
-		{Function: leaf, Index: 2, Flags: indexed, ECX: 2, EDX: uint32(id)},
+		{Function: leafTopology, Index: 0, Flags: indexed, EAX: 0, EBX: 1, ECX: 1 << 8, EDX: uint32(id)},
+		{Function: leafTopology, Index: 1, Flags: indexed, EAX: p.idBits(), EBX: uint32(p.count), ECX: 2<<8 | 1, EDX: uint32(id)},
+		{Function: leafTopology, Index: 2, Flags: indexed, ECX: 2, EDX: uint32(id)},
 	}
+}
+
+// vendor is the first four letters of the processor's maker, as CPUID has them.
+func (p processor) vendor() uint32 {
+	for _, e := range p.leaves {
+		if e.Function == leafVendor {
+			return e.EBX
+		}
+	}
+	return 0
 }
 
 // idBits is how many bits the ids of the package's cores take.

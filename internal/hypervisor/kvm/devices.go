@@ -10,6 +10,7 @@ import (
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/kvmapi"
 	"github.com/holtvm/holt/internal/serial"
+	"github.com/holtvm/holt/internal/virtio/eventfd"
 	"github.com/holtvm/holt/internal/virtio/mmio"
 )
 
@@ -46,7 +47,7 @@ func (m *machine) addDevices(spec hypervisor.Machine) error {
 	m.ports.add(pciAddressPort, pciAddressPorts, &pciAddress{})
 	m.ports.add(keyboardCommand, 1, keyboard{m.end})
 	for i, dev := range spec.Devices {
-		t, err := mmio.New(dev, m.mem, spec.Logger.With("device", dev.Type().String()))
+		t, err := mmio.New(dev, m.mem, m.log)
 		if err != nil {
 			return err
 		}
@@ -80,7 +81,7 @@ type interrupt struct {
 
 // addInterrupt makes an edge-triggered interrupt line.
 func (m *machine) addInterrupt(gsi uint32) (interrupt, error) {
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	fd, err := eventfd.New()
 	if err != nil {
 		return interrupt{}, fmt.Errorf("make interrupt %d: %w", gsi, err)
 	}
@@ -89,13 +90,9 @@ func (m *machine) addInterrupt(gsi uint32) (interrupt, error) {
 	return i, m.vm.IRQFD(fd, gsi, true)
 }
 
-// raise cannot fail but for a counter that is full, and then it is raised already.
-func (i interrupt) raise() { _, _ = unix.Write(i.fd, one) }
+func (i interrupt) raise() { eventfd.Signal(i.fd) }
 
 func (i interrupt) close() { unix.Close(i.fd) }
-
-// one is the number 1 as an eventfd takes it.
-var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
 
 // acpiConfig tells the guest where everything is.
 func (m *machine) acpiConfig(vcpus int) acpi.Config {

@@ -11,12 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/holtvm/holt/internal/fsserver"
 	"github.com/holtvm/holt/internal/kvmapi"
 	"github.com/holtvm/holt/internal/virtio"
 	"github.com/holtvm/holt/internal/virtio/console"
+	"github.com/holtvm/holt/internal/virtio/eventfd"
 	"github.com/holtvm/holt/internal/virtio/fs"
 	"github.com/holtvm/holt/internal/virtio/rng"
 	"github.com/holtvm/holt/internal/virtio/vsock"
@@ -272,7 +271,7 @@ func FuzzExits(f *testing.F) {
 					d.transport.Resume()
 				case 2:
 					queue := int(buf[2]) % d.transport.Queues()
-					_, _ = unix.Write(d.transport.KickFD(queue), one) // as KVM does
+					eventfd.Signal(d.transport.KickFD(queue)) // as KVM does
 				}
 			}
 		}

@@ -1,16 +1,14 @@
 package kvm
 
 import (
+	"context"
 	"sync"
-	"sync/atomic"
 )
 
 // gate lets vCPU threads into the guest. Closed, it holds them (the machine is
 // paused); finished, it sends them home. Closing stops those that come to it:
 // whoever closes it also kicks those that are inside.
 type gate struct {
-	open atomic.Bool // neither closed nor finished: the way in that all but a few take
-
 	mu       sync.Mutex
 	changed  sync.Cond
 	closed   bool
@@ -22,17 +20,13 @@ type gate struct {
 func newGate(threads int) *gate {
 	g := &gate{threads: threads}
 	g.changed.L = &g.mu
-	g.open.Store(true)
 	return g
 }
 
 // enter waits while the gate is closed. It reports false once it is finished.
-// Before it lets a thread in that had to look closer it calls opened: whoever
-// closes the gate after that is later than opened, too.
+// Before it lets a thread in it calls opened: whoever closes the gate after that is
+// later than opened, too.
 func (g *gate) enter(opened func()) bool {
-	if g.open.Load() {
-		return true
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for g.closed && !g.finished {
@@ -63,18 +57,18 @@ func (g *gate) finish() {
 func (g *gate) change(f func()) {
 	g.mu.Lock()
 	f()
-	g.open.Store(!g.closed && !g.finished)
 	g.mu.Unlock()
 	g.changed.Broadcast()
 }
 
-// awaitAll returns when every thread stands before the closed gate or is gone.
-// It reports false if the gate is finished instead.
-func (g *gate) awaitAll() bool {
+// awaitAll returns when every thread stands before the closed gate or is gone. It
+// reports false if the gate is finished or ctx ends instead.
+func (g *gate) awaitAll(ctx context.Context) bool {
+	defer context.AfterFunc(ctx, func() { g.change(func() {}) })()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for g.waiting < g.threads && !g.finished {
+	for g.waiting < g.threads && !g.finished && ctx.Err() == nil {
 		g.changed.Wait()
 	}
-	return !g.finished
+	return g.waiting == g.threads && !g.finished
 }

@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,7 @@ func TestGateHoldsEverybody(t *testing.T) {
 		for i := range 1000 {
 			g.set(true)
 			kick()
-			if !g.awaitAll() {
+			if !g.awaitAll(t.Context()) {
 				t.Error("a gate that is not finished says so")
 			}
 			for range i % 3 {
@@ -100,7 +101,7 @@ func TestGateFinishes(t *testing.T) {
 				if g.enter(func() {}) {
 					t.Error("lets in")
 				}
-				if g.awaitAll() {
+				if g.awaitAll(t.Context()) {
 					t.Error("somebody is held there")
 				}
 			})
@@ -118,7 +119,7 @@ func TestGateEndWhileClosing(t *testing.T) {
 	g := newGate(2) // of which none comes
 	g.set(true)
 	answer := make(chan bool)
-	go func() { answer <- g.awaitAll() }()
+	go func() { answer <- g.awaitAll(t.Context()) }()
 	select {
 	case <-answer:
 		t.Fatal("nobody came, and everybody is there")
@@ -139,9 +140,22 @@ func TestGateForgetsWhoLeft(t *testing.T) {
 	g.set(true)
 	go g.enter(func() {})
 	within(t, "waiting for the other", func() {
-		if !g.awaitAll() {
+		if !g.awaitAll(t.Context()) {
 			t.Error("the gate is finished")
 		}
 	})
 	g.finish()
+}
+
+// TestGateStopsWaiting: whoever waits for everybody can give up.
+func TestGateStopsWaiting(t *testing.T) {
+	g := newGate(1) // which never comes
+	g.set(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	within(t, "giving up", func() {
+		if g.awaitAll(ctx) {
+			t.Error("nobody came, and everybody is there")
+		}
+	})
 }

@@ -12,7 +12,7 @@ import (
 const (
 	lowMemoryEnd   = 3 << 30
 	highMemory     = 4 << 30
-	maxMemory      = 1 << 40 // bytes; what every x86-64 processor can address
+	maxMemory      = 1 << 40 // bytes; processors may address less, 2^39 or even 2^36
 	virtioBase     = 0xD000_0000
 	virtioStride   = 0x1000 // one page a device
 	ioapicBase     = 0xFEC0_0000
@@ -23,6 +23,7 @@ const (
 	acpiBase       = 0xE_0000    // where firmware keeps its tables
 	acpiEnd        = 0x10_0000
 	vmGenIDAddr    = acpiEnd - 0x1000 // the generation id has the tables' last page
+	vmGenIDSize    = 16               // bytes
 	maxACPITables  = vmGenIDAddr - acpiBase
 	protectedStart = 0x10_0000 // the first address above a PC's legacy hole
 )

@@ -15,6 +15,7 @@ type machine struct {
 	vm      *kvmapi.VM
 	mem     *guestmem.Memory
 	vcpus   []*vcpu
+	nested  bool     // the guest may run guests of its own
 	msrs    []uint32 // that hold state, on this host
 	memory  bus      // what vCPUs find at addresses without memory
 	ports   bus
@@ -26,7 +27,7 @@ type machine struct {
 }
 
 func newMachine(spec hypervisor.Machine) *machine {
-	return &machine{log: spec.Logger, gate: newGate(spec.VCPUs), ended: make(chan ending, 1)}
+	return &machine{log: spec.Logger, nested: spec.Nested, gate: newGate(spec.VCPUs), ended: make(chan ending, 1)}
 }
 
 // end ends the machine. The first call counts. It does not wait.

@@ -31,8 +31,8 @@ func out8(port uint16, v byte) []byte {
 	return []byte{0x66, 0xBA, byte(port), byte(port >> 8), 0xB0, v, 0xEE} // mov dx, port; mov al, v; out dx, al
 }
 
-// print writes a text to the serial port.
-func print(text string) (code []byte) {
+// printText writes a text to the serial port.
+func printText(text string) (code []byte) {
 	for _, c := range []byte(text) {
 		code = append(code, out8(serialPort, c)...)
 	}
@@ -120,7 +120,7 @@ func TestKill(t *testing.T) {
 
 func TestSerialConsole(t *testing.T) {
 	var console bytes.Buffer
-	m := spec(t, append(print("hello from\nnowhere"), codeOff...))
+	m := spec(t, append(printText("hello from\nnowhere"), codeOff...))
 	m.Console = &console
 	if err := wait(t, launch(t, m)); err != nil {
 		t.Fatal(err)
@@ -172,6 +172,27 @@ func TestPauseHoldsTheGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	vm.Kill() // a paused machine, too
+}
+
+// TestPauseGivesUp: a pause that is given up leaves the guest running.
+func TestPauseGivesUp(t *testing.T) {
+	vm := launch(t, spec(t, codeSpin))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		if err := vm.Pause(ended); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if err := vm.Resume(t.Context()); err != nil { // it may have come about
+			t.Fatal(err)
+		}
+		before := vm.CPUTime()
+		for deadline := time.Now().Add(10 * time.Second); vm.CPUTime()-before < time.Millisecond; {
+			if time.Now().After(deadline) {
+				t.Fatal("the guest does not run")
+			}
+		}
+	}
 }
 
 // TestPausesAndEnd has several goroutines pause, resume and kill one machine.

@@ -10,8 +10,10 @@ import (
 var errEnded = errors.New("the machine has ended")
 
 // Pause implements hypervisor.VM: no vCPU runs and no device touches guest memory
-// once it returns. Pausing a paused machine changes nothing.
-func (v *vm) Pause(context.Context) error {
+// once it returns. It waits for what devices do for the guest on the host; ctx
+// bounds the wait for a vCPU that does so itself. Pausing a paused machine changes
+// nothing.
+func (v *vm) Pause(ctx context.Context) error {
 	v.pausing.Lock()
 	defer v.pausing.Unlock()
 	switch {
@@ -24,7 +26,11 @@ func (v *vm) Pause(context.Context) error {
 	for _, c := range v.m.vcpus {
 		c.kick()
 	}
-	if !v.m.gate.awaitAll() {
+	if !v.m.gate.awaitAll(ctx) {
+		v.m.gate.set(false)
+		if ctx.Err() != nil {
+			return fmt.Errorf("pause: %w", context.Cause(ctx))
+		}
 		return fmt.Errorf("pause: %w", errEnded)
 	}
 	for _, d := range v.m.devices {

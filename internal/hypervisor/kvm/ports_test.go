@@ -67,7 +67,7 @@ func TestReadPorts(t *testing.T) {
 		{"sleep control", sleepControlPort, []byte{0}},
 		{"sleep status", sleepStatusPort, []byte{0, 0}},
 		{"reset", resetPort, []byte{0, 0, 0, 0}},
-		{"keyboard", keyboardCommand, []byte{0xFF, 0xFF}},
+		{"keyboard", keyboardCommand, []byte{0, 0}}, // ready for a command
 		{"line status", serialPort + 5, []byte{0x60}},
 		{"line status, 4 bytes", serialPort + 5, []byte{0x60, 0, 0, 0}},
 		{"nobody's", 0x70, []byte{0xFF, 0xFF, 0xFF, 0xFF}},

@@ -55,10 +55,10 @@ func (m *machine) code(c *vcpu, linear uint64) string {
 func internalError(c *kvmapi.VCPU) string {
 	kind, data := c.InternalError()
 	what := map[uint32]string{
-		1: "it cannot emulate an instruction",
-		2: "an event came while another was delivered",
-		3: "an exception could not be delivered",
-		4: "an exit that it does not know",
+		kvmapi.InternalErrorEmulation:            "it cannot emulate an instruction",
+		kvmapi.InternalErrorSimulEx:              "an event came while another was delivered",
+		kvmapi.InternalErrorDeliveryEvent:        "an exception could not be delivered",
+		kvmapi.InternalErrorUnexpectedExitReason: "an exit that it does not know",
 	}[kind]
 	if what == "" {
 		what = fmt.Sprintf("kind %d", kind)

@@ -48,12 +48,18 @@ type VCPUState struct {
 // errNotPaused says that the state of a running machine cannot be had.
 var errNotPaused = errors.New("the machine is not paused")
 
-// SaveState returns the state of a paused machine.
+// errNested says that a guest may be in one of its own, of which State knows nothing.
+var errNested = errors.New("the machine has nested virtualization")
+
+// SaveState returns the state of a paused machine without nested virtualization.
 func (v *vm) SaveState() (State, error) {
 	v.pausing.Lock()
 	defer v.pausing.Unlock()
 	if !v.paused || v.over {
 		return State{}, fmt.Errorf("save state: %w", errNotPaused)
+	}
+	if v.m.nested {
+		return State{}, fmt.Errorf("save state: %w", errNested)
 	}
 	s, err := v.m.save()
 	if err != nil {

@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -30,18 +31,29 @@ func (m *machine) run(c *vcpu) {
 		m.gate.leave()
 	}()
 	for m.gate.enter(func() { c.api.SetImmediateExit(false) }) {
-		err := c.api.Run()
-		switch err {
-		case nil:
+		if !m.serve(c) {
+			return
+		}
+	}
+}
+
+// serve runs the guest and answers its exits until it is interrupted: by a kick,
+// for which the gate is closed, or by a signal of Go's own. The gate is looked at
+// only then. After an exit the state of a vCPU is not whole: what the guest did at
+// a port or a device is finished by the next run (api.rst, 5), which after a kick
+// does no more than that. It reports whether the vCPU goes on.
+func (m *machine) serve(c *vcpu) bool {
+	for {
+		switch err := c.api.Run(); {
+		case err == nil:
 			if !m.exit(c) {
-				return
+				return false
 			}
-		case unix.EINTR, unix.EAGAIN:
-			// A signal: a kick, for which the gate is closed, or Go's own. Or the
-			// guest has not started this vCPU yet, and waiting was interrupted.
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // or the guest has not started this vCPU yet
+			return true
 		default:
 			m.end(ending{kind: failed, err: fmt.Errorf("vCPU %d: run: %w", c.id, err)})
-			return
+			return false
 		}
 	}
 }

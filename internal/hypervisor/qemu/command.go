@@ -78,7 +78,9 @@ func (b *Backend) accelerator() []string {
 	if b.kvm {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	// QEMU's emulated virtual GIF loses interrupts of a guest's guests, whose
+	// processors then sleep for ever.
+	return []string{"-accel", "tcg,thread=multi", "-cpu", "max,vgif=off"}
 }
 
 func socket(id string, fd int) string {
