@@ -218,7 +218,11 @@ func (vm *VM) control(ctx context.Context, operation string) error {
 	if monitor == nil {
 		return ErrNotRunning
 	}
-	return monitor.Do(ctx, operation)
+	err := monitor.Do(ctx, operation)
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return ErrNotRunning // any more
+	}
+	return err
 }
 
 // Stop asks the guest to end: its programs get SIGTERM and, ten seconds later,

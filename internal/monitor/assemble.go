@@ -42,13 +42,7 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console, backend str
 			a.Close()
 		}
 	}()
-	store := kernel.Open(env.Dirs)
-	var k kernel.Kernel
-	if spec.Kernel == "" {
-		k, err = store.Default()
-	} else {
-		k, err = store.FromFile(ctx, spec.Kernel)
-	}
+	k, err := findKernel(ctx, kernel.Open(env.Dirs), spec)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +99,23 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console, backend str
 		}
 	}
 	return a, nil
+}
+
+// findKernel returns the kernel that spec names, or else the default one. For a
+// guest that runs guests this gives way to one that has KVM.
+func findKernel(ctx context.Context, store *kernel.Store, spec Spec) (kernel.Kernel, error) {
+	if spec.Kernel != "" {
+		return store.FromFile(ctx, spec.Kernel)
+	}
+	k, err := store.Default()
+	if err != nil || !spec.Nested || k.Has("kvm") {
+		return k, err
+	}
+	others, err := store.List()
+	if i := slices.IndexFunc(others, func(k kernel.Kernel) bool { return k.Has("kvm") }); i >= 0 {
+		return others[i], nil // whatever is wrong with the rest
+	}
+	return k, err
 }
 
 // hasKVM returns an error if it is known that a guest with k cannot run virtual

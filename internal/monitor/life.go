@@ -24,6 +24,7 @@ const (
 // life is a VM from its start to its end.
 type life struct {
 	vm      hypervisor.VM
+	vcpus   int
 	console *console
 	agent   chan net.Conn // the agent's connection, once there is one
 	dial    func(ctx context.Context, port uint32) (net.Conn, error)
@@ -84,7 +85,7 @@ func (l *life) watch(ctx context.Context, up <-chan struct{}, end context.Cancel
 	booting, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		if err := watchBoot(booting, l.vm.CPUTime); err != nil {
+		if err := watchBoot(booting, l.vcpus, l.vm.CPUTime); err != nil {
 			end(err)
 		}
 	}()

@@ -101,7 +101,7 @@ func startLife(t *testing.T) *rig {
 	l.conns <- agent
 	stop, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
-	life := &life{vm: r.vm, console: con, agent: make(chan net.Conn, 1), dial: func(context.Context, uint32) (net.Conn, error) {
+	life := &life{vm: r.vm, vcpus: 1, console: con, agent: make(chan net.Conn, 1), dial: func(context.Context, uint32) (net.Conn, error) {
 		ours, guests := net.Pipe()
 		r.dialed <- guests
 		return ours, nil

@@ -4,18 +4,20 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/hypervisor/kvm"
 	"github.com/holtvm/holt/internal/hypervisor/qemu"
+	"github.com/holtvm/holt/internal/kernel"
 	"github.com/holtvm/holt/internal/paths"
 )
 
 // Env is what a monitor needs of its surroundings.
 type Env struct {
 	Dirs  paths.Dirs
-	Agent []byte // the guest agent's binary
+	Agent kernel.Program // the guest agent
 	Log   *slog.Logger
 	// Control is the control socket, which Run closes.
 	Control net.Listener
@@ -47,6 +49,7 @@ func Run(ctx context.Context, spec Spec, client net.Conn, env Env) {
 
 // run returns the agent's last frame, or why there is none.
 func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentproto.Frame, err error) {
+	begin := time.Now()
 	con, err := newConsole(spec.ConsoleOutput, env.Log)
 	if err != nil {
 		return last, err
@@ -61,11 +64,13 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 	if err != nil {
 		return last, err
 	}
+	chosen := time.Now()
 	asm, err := assemble(ctx, spec, env, con, backend.Name())
 	if err != nil {
 		return last, err
 	}
 	defer asm.Close()
+	env.Log.Debug("the VM is assembled", "choose", chosen.Sub(begin), "assemble", time.Since(chosen))
 	listener, err := asm.vsock.Listen(agentproto.BootPort)
 	if err != nil {
 		return last, err
@@ -78,6 +83,6 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 	defer vm.Kill()
 	defer serveControl(env.Control, vm, env.Log)()
 
-	l := &life{vm: vm, console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
+	l := &life{vm: vm, vcpus: spec.VCPUs, console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
 	return l.live(ctx, client, listener, asm.boot, env.Log)
 }
