@@ -16,10 +16,10 @@ func setIdentity(spec agentproto.BootSpec) error {
 			return fmt.Errorf("set host name: %w", err)
 		}
 	}
-	if spec.ClockNS != 0 {
+	if host := time.Unix(0, spec.ClockNS); spec.ClockNS != 0 && !plausible(time.Since(host)) {
 		ts := unix.NsecToTimespec(spec.ClockNS)
 		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
-			return fmt.Errorf("set clock to %v: %w", time.Unix(0, spec.ClockNS), err)
+			return fmt.Errorf("set clock to %v: %w", host, err)
 		}
 	}
 	if err := loopbackUp(); err != nil {
@@ -27,6 +27,11 @@ func setIdentity(spec agentproto.BootSpec) error {
 	}
 	return nil
 }
+
+// plausible says whether a clock can be right that is ahead of the host's by this
+// much: what the host said has been on its way. A guest that has its time from its
+// hypervisor is right to the millisecond, and would only lose by being set.
+func plausible(ahead time.Duration) bool { return ahead >= 0 && ahead < 2*time.Second }
 
 // loopbackUp gives the guest 127.0.0.1 and ::1, which the kernel adds itself
 // to a loopback interface that is up.
