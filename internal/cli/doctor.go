@@ -70,8 +70,9 @@ Exit status 0 if guests can run, 125 otherwise.`,
 }
 
 func examine(ctx context.Context, dirs paths.Dirs) []finding {
+	probe := hypervisor.ProbeKVM(ctx, dirs.Cache)
 	return []finding{
-		checkHost(), checkKVM(ctx, dirs), checkQEMU(), checkAgent(),
+		checkHost(), checkKVM(probe), checkQEMU(probe), checkAgent(),
 		checkKernel(dirs), checkBaseRoot(dirs), checkRuntime(dirs), checkFiles(),
 	}
 }
@@ -84,26 +85,33 @@ func checkHost() finding {
 	return f
 }
 
-func checkKVM(ctx context.Context, dirs paths.Dirs) finding {
-	p := hypervisor.ProbeKVM(ctx, dirs.Cache)
-	f := finding{Name: "kvm", Status: statusOK, Found: p.Detail}
-	if !p.Usable {
-		f.Status, f.Do = statusNote, "guests run under QEMU's software emulation, which is slower"
+func checkKVM(p hypervisor.Probe) finding {
+	if p.Usable {
+		return finding{Name: "kvm", Status: statusOK, Found: p.Detail + ": guests run on Holt's own monitor"}
 	}
-	return f
+	return finding{"kvm", statusNote, p.Detail, "guests run under QEMU's software emulation, which is slower"}
 }
 
-func checkQEMU() finding {
-	if _, err := qemu.New(false); err != nil {
-		return finding{"qemu", statusMissing, "not found", err.Error()}
+// checkQEMU looks for what runs guests where KVM does not.
+func checkQEMU(p hypervisor.Probe) finding {
+	_, err := qemu.New(false)
+	switch {
+	case err == nil:
+		return finding{Name: "qemu", Status: statusOK, Found: "installed"}
+	case p.Usable:
+		return finding{"qemu", statusNote, "not found", "nothing, unless you want --backend qemu: " + err.Error()}
 	}
-	return finding{Name: "qemu", Status: statusOK, Found: "installed"}
+	return finding{"qemu", statusMissing, "not found", err.Error()}
 }
 
 func checkAgent() finding {
-	b, err := agentbin.Load()
+	agent, err := agentbin.Find()
 	if err != nil {
 		return finding{"agent", statusMissing, "not in this binary", err.Error()}
+	}
+	b, err := agent.Read()
+	if err != nil {
+		return finding{"agent", statusMissing, "cannot be read", err.Error()}
 	}
 	return finding{Name: "agent", Status: statusOK, Found: fmt.Sprintf("%d KiB", len(b)>>10)}
 }

@@ -87,7 +87,7 @@ func specRows(text string) []promise {
 }
 
 // benchName is how a row names a part of the benchmark program.
-var benchName = regexp.MustCompile("`test/bench` `(\\w+)`")
+var benchName = regexp.MustCompile("`test/bench` `([\\w-]+)`")
 
 // Each promise has a number of its own and is held by a test or a benchmark, or
 // says that it is pending.
