@@ -23,11 +23,12 @@ needs. 'holt run' uses the default one, unless --kernel names another.`,
 		Example: `  holt kernel fetch                            the distribution's cloud kernel
   holt kernel import --host                    the one that runs this host
   holt kernel import bzImage --modules DIR     any other
+  holt kernel build                            Holt's own, which starts fastest
   holt kernel ls`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newKernelLs(), newKernelFetch(), newKernelImport(), newKernelDefault(), newKernelRm())
+	cmd.AddCommand(newKernelLs(), newKernelFetch(), newKernelImport(), newKernelBuild(), newKernelDefault(), newKernelRm())
 	return cmd
 }
 

@@ -92,7 +92,7 @@ func prepare(specFile *os.File) (env monitor.Env, spec monitor.Spec, err error) 
 	if env.Dirs, err = paths.Default(); err != nil {
 		return env, spec, err
 	}
-	if env.Agent, err = agentbin.Load(); err != nil {
+	if env.Agent, err = agentbin.Find(); err != nil {
 		return env, spec, fmt.Errorf("this holt binary is incomplete: %w", err)
 	}
 	env.Log = spec.Logger(os.Stderr)

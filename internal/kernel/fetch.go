@@ -102,7 +102,7 @@ func (s *Store) fetch(ctx context.Context, client *aptpkg.Client, progress func(
 // of the kernel in it.
 func imagePackage(meta aptpkg.Record) (name, release string, err error) {
 	for _, dep := range meta.Depends {
-		if release, ok := strings.CutPrefix(dep, "linux-image-"); ok && validName.MatchString(release) {
+		if release, ok := strings.CutPrefix(dep, "linux-image-"); ok && validName(release) {
 			return dep, release, nil
 		}
 	}

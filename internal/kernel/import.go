@@ -43,8 +43,10 @@ func (s *Store) Import(ctx context.Context, o ImportOptions) (Kernel, error) {
 }
 
 func (s *Store) importLocked(ctx context.Context, o ImportOptions) (Kernel, error) {
-	if o.Name != "" && !validName.MatchString(o.Name) {
-		return Kernel{}, fmt.Errorf("import kernel: %q cannot be a name: use letters, digits and . _ + ~ -", o.Name)
+	if o.Name != "" {
+		if err := CheckName(o.Name); err != nil {
+			return Kernel{}, fmt.Errorf("import kernel: %w", err)
+		}
 	}
 	if o.Source == "" {
 		abs, err := filepath.Abs(o.Image)

@@ -23,7 +23,7 @@ import (
 const maxInitramfs = 16
 
 // initramfsLayout changes whenever the archive of the same inputs does.
-const initramfsLayout = "holt initramfs 1\n"
+const initramfsLayout = "holt initramfs 2\n"
 
 // initModule is an entry of /modules.json in the initramfs, the list by which
 // the agent loads modules.
@@ -33,10 +33,27 @@ type initModule struct {
 	Group string `json:"group"`
 }
 
-// Initramfs returns the path of the initramfs for a kernel: the agent as
-// /init, and the modules of the core group and of the groups named. It is
-// made at most once and then kept in cacheDir/initramfs.
-func Initramfs(k Kernel, agent []byte, cacheDir string, groups ...string) (string, error) {
+// Program is the program that a kernel starts.
+type Program interface {
+	// ID changes whenever the content does.
+	ID() string
+	// Read returns the content. It is called when there is no archive yet.
+	Read() ([]byte, error)
+}
+
+// Bytes is a Program whose content is at hand.
+type Bytes []byte
+
+// ID implements Program: it is a hash.
+func (b Bytes) ID() string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
+
+// Read implements Program.
+func (b Bytes) Read() ([]byte, error) { return b, nil }
+
+// Initramfs returns the path of the initramfs for a kernel: init as /init, and
+// the modules of the core group and of the groups named. It is made at most once
+// and then kept in cacheDir/initramfs.
+func Initramfs(k Kernel, init Program, cacheDir string, groups ...string) (string, error) {
 	var modules []Module
 	for _, m := range k.Modules {
 		if m.Group == coreGroup || slices.Contains(groups, m.Group) {
@@ -44,7 +61,7 @@ func Initramfs(k Kernel, agent []byte, cacheDir string, groups ...string) (strin
 		}
 	}
 	dir := filepath.Join(cacheDir, "initramfs")
-	path := filepath.Join(dir, initramfsKey(agent, modules)+".cpio")
+	path := filepath.Join(dir, initramfsKey(init, modules)+".cpio")
 	err := cachedir.Touch(path)
 	if err == nil {
 		return path, nil
@@ -55,12 +72,16 @@ func Initramfs(k Kernel, agent []byte, cacheDir string, groups ...string) (strin
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make initramfs: %w", err)
 	}
+	content, err := init.Read()
+	if err != nil {
+		return "", fmt.Errorf("make initramfs: %w", err)
+	}
 	f, err := atomicfile.Create(path, 0o644)
 	if err != nil {
 		return "", fmt.Errorf("make initramfs: %w", err)
 	}
 	defer f.Close()
-	if err := writeInitramfs(f, k, agent, modules); err != nil {
+	if err := writeInitramfs(f, k, content, modules); err != nil {
 		return "", fmt.Errorf("make initramfs: %w", err)
 	}
 	if err := f.Commit(); err != nil {
@@ -74,17 +95,17 @@ func Initramfs(k Kernel, agent []byte, cacheDir string, groups ...string) (strin
 
 // initramfsKey is a hash of the archive's inputs. The modules' contents were
 // hashed when they were imported.
-func initramfsKey(agent []byte, modules []Module) string {
+func initramfsKey(init Program, modules []Module) string {
 	h := sha256.New()
 	h.Write([]byte(initramfsLayout))
-	fmt.Fprintf(h, "agent %x\n", sha256.Sum256(agent))
+	fmt.Fprintf(h, "init %q\n", init.ID())
 	for _, m := range modules {
 		fmt.Fprintf(h, "%q %q %q %q\n", m.File, m.Name, m.Group, m.SHA256)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func writeInitramfs(w io.Writer, k Kernel, agent []byte, modules []Module) error {
+func writeInitramfs(w io.Writer, k Kernel, init []byte, modules []Module) error {
 	bw := bufio.NewWriterSize(w, 256<<10)
 	a := initArchive{boot.NewCPIOWriter(bw)}
 	for _, name := range []string{"dev", "proc", "sys", "newroot", modulesDir} {
@@ -99,7 +120,7 @@ func writeInitramfs(w io.Writer, k Kernel, agent []byte, modules []Module) error
 	if err := a.device("dev/null", 0o666, 1, 3); err != nil {
 		return err
 	}
-	if err := a.file("init", 0o755, agent); err != nil {
+	if err := a.file("init", 0o755, init); err != nil {
 		return err
 	}
 	list, err := a.modules(k, modules)

@@ -44,7 +44,7 @@ func TestInitramfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := Initramfs(k, []byte("agent"), s.cache, "net", "blk")
+	path, err := Initramfs(k, Bytes("agent"), s.cache, "net", "blk")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestInitramfsWithoutGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := Initramfs(k, []byte("agent"), s.cache)
+	path, err := Initramfs(k, Bytes("agent"), s.cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestInitramfsIsCachedByContent(t *testing.T) {
 	}
 	initramfs := func(k Kernel, agent string, groups ...string) string {
 		t.Helper()
-		path, err := Initramfs(k, []byte(agent), s.cache, groups...)
+		path, err := Initramfs(k, Bytes(agent), s.cache, groups...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,7 @@ func (s *Store) List() ([]Kernel, error) {
 
 // Get returns a kernel by name, or ErrNotFound.
 func (s *Store) Get(name string) (Kernel, error) {
-	if !validName.MatchString(name) {
+	if !validName(name) {
 		return Kernel{}, fmt.Errorf("kernel %q: %w", name, ErrNotFound)
 	}
 	k, err := load(filepath.Join(s.dir, name))
@@ -114,7 +114,7 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	}
 	defer lock.Unlock()
 	// A kernel that cannot be read can still be removed.
-	if !validName.MatchString(name) {
+	if !validName(name) {
 		return fmt.Errorf("kernel %q: %w", name, ErrNotFound)
 	}
 	err = atomicfile.RemoveDir(filepath.Join(s.dir, name))
