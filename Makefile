@@ -13,7 +13,8 @@ LINT      := $(STATIC) tool -modfile=tools/go.mod golangci-lint
 
 # Programs or files that are needed, each with the Debian package that has it.
 RUN_NEEDS  := qemu-system-x86_64:qemu-system-x86
-TEST_NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev cpio:cpio mmdebstrap:mmdebstrap /sbin/mke2fs:e2fsprogs getfattr:attr
+KERNEL_NEEDS := gcc:gcc ld:binutils make:make flex:flex bison:bison bc:bc tar:tar xz:xz-utils /usr/include/stdlib.h:libc6-dev /usr/include/gelf.h:libelf-dev
+TEST_NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev cpio:cpio mmdebstrap:mmdebstrap /sbin/mke2fs:e2fsprogs getfattr:attr iasl:acpica-tools
 
 # $(call need,PROGRAM:PACKAGE …) installs the packages of what is missing.
 define need
@@ -43,6 +44,11 @@ deps: ## install what running microVMs needs (Debian: through apt-get)
 deps-test: deps ## install what the tests need besides
 	$(call need,$(TEST_NEEDS))
 
+.PHONY: kernel
+kernel: build ## compile Holt's own guest kernel, once (minutes), and make it the default
+	$(call need,$(KERNEL_NEEDS))
+	bin/holt kernel build
+
 .PHONY: run
 run: deps build ## set up and run a first microVM
 	@bin/holt setup
@@ -62,11 +68,15 @@ test-unit: ## tests without a guest, with the race detector
 test-tcg: ## tests with guests under QEMU's software emulation
 	$(STATIC) test -v -count=1 -timeout 20m -tags tcg ./test/...
 
+.PHONY: test-kvm
+test-kvm: build ## tests that need KVM: here, or in an outer VM
+	$(STATIC) run ./test/lane
+
 .PHONY: vet
 vet: ## compile everything for each architecture and vet it
 	$(STATIC) build ./...
-	$(STATIC) vet -tags tcg ./...
-	GOARCH=arm64 $(STATIC) vet -tags tcg ./...
+	$(STATIC) vet -tags tcg,kvm ./...
+	GOARCH=arm64 $(STATIC) vet -tags tcg,kvm ./...
 	$(STATIC) mod tidy -diff
 
 .PHONY: lint

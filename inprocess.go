@@ -22,7 +22,7 @@ type localMonitor struct {
 }
 
 func startInProcess(spec monitorSpec, log io.Writer) (monitorHandle, net.Conn, error) {
-	agent, err := agentbin.Load()
+	agent, err := agentbin.Find()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -121,8 +121,8 @@ func (c *VCPU) XCRs() (XCRs, error) {
 	return x, nil
 }
 
-// SetXCRs is KVM_SET_XCRS (4.45). It comes before [VCPU.SetXSave] and after
-// [VCPU.SetCPUID].
+// SetXCRs is KVM_SET_XCRS (4.45). It comes after [VCPU.SetCPUID], which says what
+// the guest may switch on.
 func (c *VCPU) SetXCRs(x XCRs) error {
 	if err := ioctlPointer(c.f, ioSetXCRs, &x); err != nil {
 		return fmt.Errorf("set extended control registers: %w", err)

@@ -14,8 +14,8 @@ const (
 	ioSetMPState = 0x4004AE99
 )
 
-// VCPU is a virtual CPU. All calls but [VCPU.SetImmediateExit] belong to one
-// thread.
+// VCPU is a virtual CPU. All calls but [VCPU.SetImmediateExit] belong to one thread
+// at a time.
 type VCPU struct {
 	vm  *VM
 	f   *os.File
