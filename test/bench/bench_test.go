@@ -76,25 +76,39 @@ func TestReport(t *testing.T) {
 	}
 }
 
-func TestPSSWithoutGuestMemory(t *testing.T) {
+func TestMemoryWithoutTheGuests(t *testing.T) {
 	const smaps = `00400000-00e00000 r-xp 00000000 fe:00 1234        /usr/bin/qemu
 Size:              10240 kB
+Rss:                2048 kB
 Pss:                1024 kB
 Pss_Dirty:             8 kB
 VmFlags: rd ex mr mw me
 7f0000000000-7f0010000000 rw-s 00000000 00:01 55   /memfd:memory-backend-memfd (deleted)
 Size:             262144 kB
+Rss:              200000 kB
 Pss:              200000 kB
 7ffe00000000-7ffe00021000 rw-p 00000000 00:00 0    [stack]
+Size:                132 kB
+Rss:                 512 kB
 Pss:                 512 kB
 7f1000000000-7f1000001000 rw-p 00000000 00:00 0
+Size:               8192 kB
+Rss:                 512 kB
 Pss:                 512 kB
 `
-	got, err := sumPSS(strings.NewReader(smaps))
-	if err != nil || got != 2 {
-		t.Errorf("got %v MiB, %v; want 2", got, err)
+	for _, c := range []struct {
+		guest uint64
+		want  memoryUse
+	}{
+		{0, memoryUse{rss: 3, pss: 2}},
+		{8 << 20, memoryUse{rss: 2.5, pss: 1.5}},
+		{9 << 20, memoryUse{rss: 3, pss: 2}},
+	} {
+		if got, err := sumMappings(strings.NewReader(smaps), c.guest); err != nil || got != c.want {
+			t.Errorf("beside a guest of %d bytes: got %v, %v; want %v", c.guest, got, err, c.want)
+		}
 	}
-	if _, err := sumPSS(strings.NewReader("")); err == nil {
+	if _, err := sumMappings(strings.NewReader(""), 0); err == nil {
 		t.Error("a process without memory is no error")
 	}
 }

@@ -40,15 +40,26 @@ var benchmarks = []benchmark{
 	{"start", (*bench).start},
 	{"memory", (*bench).memory},
 	{"virtiofs", (*bench).virtiofs},
+	{"kvm-start", (*bench).kvmStart},
+	{"kvm-exits", (*bench).kvmExits},
+	{"kvm-memory", (*bench).kvmMemory},
+	{"vmm-start", (*bench).vmmStart},
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == serveCommand {
-		exit(serve(os.Args[2]))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch args := os.Args[1:]; {
+	case len(args) == 2 && args[0] == serveCommand:
+		exit(serve(args[1]))
+	case len(args) == 2 && args[0] == insideCommand:
+		exit(inside(ctx, args[1]))
+	case len(args) == 3 && args[0] == machineCommand:
+		exit(machine(args[1], args[2]))
 	}
 	var o options
 	flag.BoolVar(&o.short, "short", false, "less work and fewer runs, to see that everything can be measured")
-	flag.StringVar(&o.only, "only", "", "one benchmark: start, memory or virtiofs")
+	flag.StringVar(&o.only, "only", "", "one benchmark: start, memory, virtiofs, kvm-start, kvm-exits, kvm-memory or vmm-start")
 	flag.StringVar(&o.out, "o", "bench.json", "write the results to this `file`")
 	flag.StringVar(&o.holt, "holt", "bin/holt", "the holt `binary` to measure")
 	flag.StringVar(&o.dir, "dir", "", "make shared directories in this `directory` (default: a file system in memory if there is room, so that the disk is not measured)")
@@ -58,8 +69,6 @@ func main() {
 	if known := func(b benchmark) bool { return b.name == o.only }; o.only != "" && !slices.ContainsFunc(benchmarks, known) {
 		exit(fmt.Errorf("there is no benchmark %q", o.only))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	exit(measure(ctx, o))
 }
 

@@ -42,32 +42,18 @@ func (b *bench) memory(ctx context.Context) ([]result, error) {
 func (b *bench) idleGuest(ctx context.Context, root string) (holt, qemu float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	var complaints strings.Builder
 	cmd := exec.Command(b.holt, "run", "--rootfs", root, "-m", "256", "--", "/hello", "idle")
-	cmd.Stderr = &complaints
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, 0, err
-	}
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	}()
-	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
-	if err := awaitGreeting(out); err != nil {
-		return 0, 0, errors.Join(err, context.Cause(ctx), errors.New(complaints.String()))
-	}
-	time.Sleep(settle)
-	return treeMemory(cmd.Process.Pid)
+	err = greeted(ctx, cmd, func() (err error) {
+		time.Sleep(settle)
+		holt, qemu, err = treeMemory(cmd.Process.Pid)
+		return errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))
+	})
+	return holt, qemu, err
 }
 
 // treeMemory adds up the memory of a process and its descendants.
 func treeMemory(pid int) (holt, qemu float64, err error) {
-	memory, err := privateMemory(pid)
+	use, err := memoryOf(pid, 0)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -76,9 +62,9 @@ func treeMemory(pid int) (holt, qemu float64, err error) {
 		return 0, 0, err
 	}
 	if strings.HasPrefix(string(name), "qemu-") {
-		qemu = memory
+		qemu = use.pss
 	} else {
-		holt = memory
+		holt = use.pss
 	}
 	pids, err := children(pid)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/kernel"
 	"github.com/holtvm/holt/internal/paths"
 )
@@ -21,6 +22,7 @@ type bench struct {
 	dirs   paths.Dirs
 	kernel kernel.Kernel
 	hello  string // path of the program hello
+	kvm    hypervisor.Probe
 }
 
 func prepare(ctx context.Context, o options) (_ *bench, err error) {
@@ -47,6 +49,7 @@ func prepare(ctx context.Context, o options) (_ *bench, err error) {
 		b.cleanUp()
 		return nil, err
 	}
+	b.kvm = hypervisor.ProbeKVM(ctx, b.dirs.Cache)
 	load, _ := os.ReadFile("/proc/loadavg")
 	progress("kernel %s, shared directories in %s, load %s", b.kernel.Name, b.dir, bytes.TrimSpace(load))
 	return b, nil

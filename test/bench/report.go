@@ -27,7 +27,9 @@ const noGoal = "none"
 
 func compare(name, unit, goal, peerName string, ours, peer []float64) result {
 	r := result{Name: name, Unit: unit, Ours: median(ours), Peer: median(peer), PeerName: peerName, Goal: goal, Runs: len(ours)}
-	r.Ratio = r.Ours / r.Peer
+	if r.Peer != 0 { // else there is none
+		r.Ratio = r.Ours / r.Peer
+	}
 	return r
 }
 

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -18,12 +15,7 @@ import (
 	"github.com/holtvm/holt/internal/kernel"
 )
 
-const (
-	greeting = "hello from the guest" // what the program hello writes
-
-	startTimeout = time.Minute // of one guest that only says hello
-	startGoal    = "<= 1.15"
-)
+const startGoal = "<= 1.15"
 
 // contender is one way to get the program hello running in a guest. start
 // returns the time from the command to the program's first output.
@@ -40,11 +32,7 @@ func (b *bench) start(ctx context.Context) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	agent, err := os.ReadFile(b.hello)
-	if err != nil {
-		return nil, err
-	}
-	initramfs, err := kernel.Initramfs(kernel.Kernel{}, agent, b.temp)
+	initramfs, err := b.helloInitramfs()
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +86,15 @@ func (b *bench) helloRoot() (string, error) {
 		return "", err
 	}
 	return root, os.WriteFile(filepath.Join(root, "hello"), program, 0o755)
+}
+
+// helloInitramfs makes an archive with the program as init.
+func (b *bench) helloInitramfs() (string, error) {
+	program, err := os.ReadFile(b.hello)
+	if err != nil {
+		return "", err
+	}
+	return kernel.Initramfs(kernel.Kernel{}, kernel.Bytes(program), b.temp)
 }
 
 // plainQEMU is QEMU as a user would call it, once for each form that the kernel
@@ -158,45 +155,4 @@ func (b *bench) startFloor(ctx context.Context, initramfs string) (time.Duration
 	defer context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })()
 	err = awaitGreeting(r)
 	return time.Since(begin), err
-}
-
-// timeToGreeting starts cmd and returns how long it was until its output had the
-// greeting. It returns when the command has ended.
-func timeToGreeting(ctx context.Context, cmd *exec.Cmd) (time.Duration, error) {
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	begin := time.Now()
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
-	err = awaitGreeting(out)
-	took := time.Since(begin)
-	_, _ = io.Copy(io.Discard, out) // to its end
-	_ = cmd.Wait()                  // a kernel whose init ended panics
-	if err != nil {
-		err = errors.Join(err, context.Cause(ctx), errors.New(complaints.String()))
-	}
-	return took, err
-}
-
-// awaitGreeting reads until the greeting was there.
-func awaitGreeting(r io.Reader) error {
-	var seen []byte
-	buf := make([]byte, 4096)
-	for {
-		n, err := r.Read(buf)
-		seen = append(seen, buf[:n]...)
-		if strings.Contains(string(seen), greeting) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("no %q in the output %q: %w", greeting, seen, err)
-		}
-	}
 }

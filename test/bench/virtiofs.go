@@ -114,7 +114,7 @@ func (b *bench) fsImage(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return kernel.Initramfs(b.kernel, program, b.temp)
+	return kernel.Initramfs(b.kernel, kernel.Bytes(program), b.temp)
 }
 
 // fsRun boots a guest that does all workloads on a new directory.

@@ -10,8 +10,9 @@ import (
 
 // guestHalves are what the test binary does inside a guest; see vmtest.Main.
 var guestHalves = map[string]func() error{
-	"world": inspectWorld,
-	"posix": runPosixTests,
+	"world":  inspectWorld,
+	"kernel": inspectKernel,
+	"posix":  runPosixTests,
 }
 
 func TestMain(m *testing.M) { vmtest.Main(m, guestHalves) }

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// insideCommand makes this program do the work that its argument describes,
+	// and write each round to standard output as a line of JSON.
+	insideCommand = "inside"
+	// heartbeat is how often it writes an empty line besides, to show that the
+	// machine it runs on goes on.
+	heartbeat = time.Second
+)
+
+// inside is the program in an outer VM.
+func inside(ctx context.Context, argument string) error {
+	var w kvmWork
+	if err := json.Unmarshal([]byte(argument), &w); err != nil {
+		return err
+	}
+	home, err := os.MkdirTemp("", "holt-bench-home-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(home)
+	stop := make(chan struct{})
+	defer close(stop)
+	lines := make(chan string)
+	go func() {
+		for tick := time.NewTicker(heartbeat); ; {
+			select {
+			case <-tick.C:
+				fmt.Println()
+			case line := <-lines:
+				fmt.Println(line)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return measureInside(ctx, w, home, func(r round) error {
+		text, err := json.Marshal(r)
+		lines <- string(text)
+		return err
+	})
+}
+
+// measureInside measures where KVM works. home is an empty or missing directory
+// for Holt's files; done gets each round.
+func measureInside(ctx context.Context, w kvmWork, home string, done func(round) error) error {
+	t := &turns{kvmWork: w, home: home}
+	if err := t.prepare(); err != nil {
+		return err
+	}
+	turn := map[string]func(context.Context, *kvmSide) (figures, error){
+		"kvm-start": t.start, "kvm-exits": t.exits, "kvm-memory": t.memory,
+	}[w.Benchmark]
+	// The first round fills caches and does not count.
+	for i := range w.Rounds + 1 {
+		r := round{}
+		for _, c := range t.sides() {
+			f, err := t.limited(ctx, c, turn)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if f != nil {
+				progress("%s %d/%d  %s  %s", w.Benchmark, i, w.Rounds, f, c.name)
+				r[c.name] = f
+			}
+		}
+		if i > 0 {
+			if err := done(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// turns takes the contenders' turns.
+type turns struct {
+	kvmWork
+	home string
+	shim string // see writeShim
+	self string
+}
+
+func (t *turns) prepare() (err error) {
+	if t.self, err = os.Executable(); err != nil {
+		return err
+	}
+	// A home of our own, so that nothing depends on what the cache had.
+	if err := os.MkdirAll(t.home, 0o700); err != nil {
+		return err
+	}
+	if err := os.Symlink(t.Data, filepath.Join(t.home, "data")); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := os.Setenv("HOLT_HOME", t.home); err != nil {
+		return err
+	}
+	// Holt makes the directories in it that it mounts on.
+	root := filepath.Join(t.home, "root")
+	if err := os.CopyFS(root, os.DirFS(t.Root)); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	t.Root = root
+	t.shim, err = writeShim(t.home)
+	return err
+}
+
+// limited is a turn that takes startTimeout at most.
+func (t *turns) limited(ctx context.Context, c *kvmSide, turn func(context.Context, *kvmSide) (figures, error)) (figures, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return turn(ctx, c)
+}
+
+// start measures a side's time, in ms.
+func (t *turns) start(ctx context.Context, c *kvmSide) (figures, error) {
+	cmd := c.command("")
+	begin := time.Now()
+	var took time.Duration
+	err := greeted(ctx, cmd, func() error {
+		took = time.Since(begin)
+		return cmd.Process.Signal(c.end)
+	})
+	return figures{"time": float64(took.Microseconds()) / 1000}, err
+}
+
+// memory measures what a side's processes take while its guest is idle.
+func (t *turns) memory(ctx context.Context, c *kvmSide) (f figures, err error) {
+	if c.name != holtRun && c.name != qemuMachine {
+		return nil, nil
+	}
+	cmd := c.command("idle")
+	err = greeted(ctx, cmd, func() (err error) {
+		time.Sleep(settle)
+		f, err = c.memory(cmd.Process.Pid)
+		return errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))
+	})
+	return f, err
+}
+
+// String tells the figures on a line.
+func (f figures) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		parts = append(parts, fmt.Sprintf("%s %.4g", name, f[name]))
+	}
+	return strings.Join(parts, ", ")
+}

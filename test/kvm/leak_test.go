@@ -1,0 +1,37 @@
+//go:build kvm
+
+package kvm
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holtvm/holt"
+	"github.com/holtvm/holt/internal/vmtest"
+)
+
+// TestBootsLeaveNothing boots guests to their end, one after the other in one
+// process, which then holds what it held before.
+func TestBootsLeaveNothing(t *testing.T) {
+	boot := func() {
+		vm, err := holt.NewBuilder().RootPath(baseRoot(t)).RootOverlay(true).RAMMiB(128).NumVCPUs(2).
+			ExecPath("true").Build(holt.InProcess(), holt.WithBackend("kvm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := vm.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warmUp, boots = 2, 20
+	for range warmUp {
+		boot()
+	}
+	before, start := vmtest.ResourcesNow(t), time.Now()
+	for range boots {
+		boot()
+	}
+	t.Logf("%d boots, %v each", boots, time.Since(start)/boots)
+	vmtest.NothingGrew(t, before, vmtest.Resources{Threads: 4, RSS: 8 << 20})
+	nothingLeft(t)
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// part is a test binary, run in one go. In an outer VM each part has its own.
+type part struct {
+	name    string
+	pkg     string // directory below the repository's root
+	run     string // -test.run; "" for all
+	skip    string // -test.skip
+	timeout time.Duration
+	debian  bool // needs the Debian root directory
+}
+
+// parts are what the lane consists of, quick ones first.
+var parts = []part{
+	{name: "kvmapi", pkg: "internal/kvmapi", timeout: 2 * time.Minute},
+	{name: "probe", pkg: "internal/hypervisor", timeout: 2 * time.Minute},
+	{name: "vmm", pkg: "test/kvm", timeout: 20 * time.Minute},
+	{name: "guests", pkg: "test/tcg", skip: "^(" + tcgOnly + ")$|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
+}
+
+// tcgOnly are tests of test/tcg that are not for this lane. The first ones build
+// programs or are about the command line alone. The next ones are about QEMU, are
+// run by another test in its guest, look for mounts that an outer VM has itself, or
+// give a boot less time than it takes there. The last ones have too much to do.
+const tcgOnly = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs" +
+	"|TestNoQEMU|TestNested|TestPosixSuite|TestKillAnyProcess|TestInterruptDuringBoot" +
+	"|TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce|TestPosix|TestUnpackArchive|TestPythonReadsAHostDirectory|TestStdinThroughCat"
+
+// choose returns the parts with these names, all of them for none.
+func choose(names []string) ([]part, error) {
+	if len(names) == 0 {
+		return parts, nil
+	}
+	var chosen []part
+next:
+	for _, name := range names {
+		for _, p := range parts {
+			if p.name == name {
+				chosen = append(chosen, p)
+				continue next
+			}
+		}
+		return nil, fmt.Errorf("there is no part %q; -list lists them", name)
+	}
+	return chosen, nil
+}
+
+// build compiles a part's test binary, which needs nothing of the host then.
+func (l *lane) build(ctx context.Context, p part) (string, error) {
+	binary := filepath.Join(l.repo, "bin", "lane", p.name+".test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "kvm,tcg", "-o", binary, "./"+p.pkg)
+	cmd.Dir = l.repo
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the tests of %s: %w\n%s", p.pkg, err, out)
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return "", fmt.Errorf("build the tests of %s: there are none", p.pkg)
+	}
+	return binary, nil
+}
+
+// arguments of a part's test binary.
+func (l *lane) arguments(p part) []string {
+	args := []string{"-test.v", "-test.timeout", p.timeout.String()}
+	run := p.run
+	if l.filter != "" {
+		run = l.filter
+	}
+	if run != "" {
+		args = append(args, "-test.run", run)
+	}
+	if p.skip != "" {
+		args = append(args, "-test.skip", p.skip)
+	}
+	return args
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// patience is for how long an outer VM may stand still.
+	patience = 10 * time.Second
+	// bootTime is what an outer VM has beyond its tests' time, at most.
+	bootTime = time.Minute
+)
+
+// errStuck says that an outer VM did not go on: its emulated CPU halted and no
+// interrupt woke it. That happened once in 79 guests when it was counted.
+var errStuck = errors.New("the outer VM is stuck")
+
+// run builds and runs a part. A part whose outer VM gets stuck is run again,
+// once.
+func (l *lane) run(ctx context.Context, p part) error {
+	binary, err := l.build(ctx, p)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("lane: part %s, %s\n", p.name, p.pkg)
+	if !l.outer {
+		cmd := exec.CommandContext(ctx, binary, l.arguments(p)...)
+		cmd.Dir = filepath.Join(l.repo, p.pkg)
+		cmd.Env = append(os.Environ(), l.environment()...)
+		return show(cmd, nil)
+	}
+	err = show(l.inOuterVM(ctx, p, binary), standsStill)
+	if errors.Is(err, errStuck) {
+		fmt.Printf("lane: %v: it used no processor time for %v. It was killed, and part %s runs again, once\n", err, patience, p.name)
+		err = show(l.inOuterVM(ctx, p, binary), standsStill)
+	}
+	return err
+}
+
+// environment is what the tests find in theirs besides what is passed on.
+func (l *lane) environment() []string {
+	return []string{"HOLT_BACKEND=" + l.backend, "HOLT_BIN=" + l.holt}
+}
+
+// inOuterVM is the command that runs a part's test binary in an outer VM. This
+// host's files are at their places there. What is written goes to the guest's
+// memory; its /tmp, where Holt keeps what runs, is its own.
+func (l *lane) inOuterVM(ctx context.Context, p part, binary string) *exec.Cmd {
+	args := []string{
+		"run", "--backend", "qemu", "--nested", "-m", l.memory,
+		"--timeout", (p.timeout + bootTime).String(),
+		"--rootfs", "/", "--overlay",
+		// Both may be below a directory that is the guest's own, such as /tmp.
+		"-v", l.repo + ":" + l.repo + ":ro",
+		"-w", filepath.Join(l.repo, p.pkg),
+	}
+	if dir := filepath.Dir(l.holt); !strings.HasPrefix(dir, l.repo+"/") {
+		args = append(args, "-v", dir+":"+dir+":ro")
+	}
+	for _, entry := range os.Environ() {
+		if key, _, _ := strings.Cut(entry, "="); passedOn(key) {
+			args = append(args, "-e", entry)
+		}
+	}
+	for _, entry := range l.environment() {
+		args = append(args, "-e", entry)
+	}
+	args = append(append(args, "--", binary), l.arguments(p)...)
+	return exec.CommandContext(ctx, l.holt, args...)
+}
+
+// passedOn says whether a variable means the same in the outer VM: what finds
+// programs, Holt's files and Go's.
+func passedOn(key string) bool {
+	switch key {
+	case "PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME":
+		return true
+	}
+	return strings.HasPrefix(key, "HOLT_") || strings.HasPrefix(key, "GO")
+}
+
+// show runs cmd with its output shown. Unless it is nil, still watches cmd's
+// processes and returns true to have them killed.
+func show(cmd *exec.Cmd, still func(context.Context, int) bool) error {
+	out := &results{w: os.Stdout}
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stuck := make(chan bool, 1)
+	go func() {
+		if still == nil || !still(ctx, cmd.Process.Pid) {
+			stuck <- false
+			return
+		}
+		_ = cmd.Process.Kill() // its guest ends with it
+		stuck <- true
+	}()
+	err := cmd.Wait()
+	cancel()
+	if <-stuck {
+		return errStuck
+	}
+	if err != nil {
+		return err
+	}
+	return out.complaint()
+}
