@@ -11,17 +11,10 @@ const (
 	ioKVMClockCtrl = 0xAEAD
 )
 
-// Flags of [Clock].
-const (
-	ClockTSCStable = 1 << 1 // the clock is the same on all vCPUs
-	ClockRealtime  = 1 << 2 // Realtime is valid
-	ClockHostTSC   = 1 << 3 // HostTSC is valid
-)
-
 // Clock mirrors struct kvm_clock_data: the machine's paravirtual clock.
 type Clock struct {
 	Clock    uint64 // ns
-	Flags    uint32 // of the Clock constants
+	Flags    uint32 // which of the rest count (KVM_CLOCK_*)
 	_        uint32
 	Realtime uint64 // the host's CLOCK_REALTIME at that moment, ns
 	HostTSC  uint64 // and its time stamp counter
@@ -37,10 +30,8 @@ func (v *VM) Clock() (Clock, error) {
 	return c, nil
 }
 
-// SetClock is KVM_SET_CLOCK (4.30). With ClockRealtime in its flags the clock
-// moves on by the time that has passed since Realtime; without, the time
-// between is lost to the guest. Kernels whose [CapAdjustClock] lacks a flag
-// refuse it.
+// SetClock is KVM_SET_CLOCK (4.30). Without flags the clock goes on from c.Clock:
+// the time since it was read is lost to the guest.
 func (v *VM) SetClock(c Clock) error {
 	if err := ioctlPointer(v.f, ioSetClock, &c); err != nil {
 		return fmt.Errorf("set clock: %w", err)
@@ -49,7 +40,7 @@ func (v *VM) SetClock(c Clock) error {
 }
 
 // SetTSCKHz is KVM_SET_TSC_KHZ (4.55): the frequency of the time stamp counter
-// in kHz. Without [CapTSCControl] only frequencies near the host's work.
+// in kHz. Not every host can give its guests another than its own.
 func (c *VCPU) SetTSCKHz(khz uint32) error {
 	if _, err := ioctl(c.f, ioSetTSCKHz, uintptr(khz)); err != nil {
 		return fmt.Errorf("set tsc frequency: %w", err)

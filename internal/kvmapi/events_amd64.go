@@ -2,17 +2,6 @@ package kvmapi
 
 import "fmt"
 
-// Flags of [Events]: which of its parts count. The kernel sets those that it
-// filled in.
-const (
-	EventsNMIPending  = 1 << 0
-	EventsSIPIVector  = 1 << 1
-	EventsShadow      = 1 << 2
-	EventsSMM         = 1 << 3
-	EventsPayload     = 1 << 4
-	EventsTripleFault = 1 << 5
-)
-
 // Events mirrors struct kvm_vcpu_events: what is on its way to a vCPU and has
 // not reached it. All bytes but Nr and Shadow are 0 or 1.
 type Events struct {
@@ -29,7 +18,7 @@ type Events struct {
 		_                         uint8
 	}
 	SIPIVector uint32
-	Flags      uint32
+	Flags      uint32 // which of the parts count (KVM_VCPUEVENT_VALID_*)
 	SMI        struct {
 		SMM, Pending, SMMInsideNMI, LatchedInit uint8
 	}

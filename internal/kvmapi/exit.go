@@ -79,10 +79,3 @@ const (
 	InternalErrorDeliveryEvent        = 3 // an exit that cannot be while an event is delivered
 	InternalErrorUnexpectedExitReason = 4
 )
-
-// Kinds of [VCPU.SystemEvent] (kvm.h, KVM_SYSTEM_EVENT_*).
-const (
-	SystemEventShutdown = 1
-	SystemEventReset    = 2
-	SystemEventCrash    = 3
-)

@@ -37,6 +37,5 @@ func FuzzRunStructure(f *testing.F) {
 		}
 		_ = c.ExitReason().String()
 		c.FailEntryReason()
-		c.SystemEvent()
 	})
 }

@@ -14,31 +14,24 @@ type irqFD struct {
 	_                          [16]byte
 }
 
-const irqFDDeassign = 1 << 0 // KVM_IRQFD_FLAG_DEASSIGN
-
 // IRQFD is KVM_IRQFD (4.75): each write to the eventfd fd is an edge on the
-// interrupt line gsi. With assign false that ends. It needs the interrupt
-// controller in the kernel.
-func (v *VM) IRQFD(fd int, gsi uint32, assign bool) error {
+// interrupt line gsi. It needs the interrupt controller in the
+// kernel.
+func (v *VM) IRQFD(fd int, gsi uint32) error {
 	arg := irqFD{FD: uint32(fd), GSI: gsi}
-	if !assign {
-		arg.Flags = irqFDDeassign
-	}
 	if err := ioctlPointer(v.f, ioIRQFD, &arg); err != nil {
 		return fmt.Errorf("set irqfd for gsi %d: %w", gsi, err)
 	}
 	return nil
 }
 
-// IOEventFD is a place whose writes by the guest signal an eventfd instead of
-// ending [VCPU.Run].
+// IOEventFD is an address without memory. The guest's writes there signal
+// an eventfd instead of ending [VCPU.Run].
 type IOEventFD struct {
 	FD        int
-	Addr      uint64  // guest-physical address, or port number with PIO
+	Addr      uint64  // guest-physical
 	Len       uint32  // of the write, in bytes: 1, 2, 4, 8, or 0 for any, which excludes Datamatch
 	Datamatch *uint64 // only writes of this value count; nil: of any
-	PIO       bool    // Addr is an I/O port
-	Deassign  bool    // the other fields say which one ends
 }
 
 // ioEventFD mirrors struct kvm_ioeventfd.
@@ -51,12 +44,7 @@ type ioEventFD struct {
 	_         [36]byte
 }
 
-// Flags of struct kvm_ioeventfd.
-const (
-	ioEventFDDatamatch = 1 << 0
-	ioEventFDPIO       = 1 << 1
-	ioEventFDDeassign  = 1 << 2
-)
+const ioEventFDDatamatch = 1 << 0 // KVM_IOEVENTFD_FLAG_DATAMATCH
 
 // IOEventFD is KVM_IOEVENTFD (4.59). unix.EEXIST says that the place is taken.
 func (v *VM) IOEventFD(e IOEventFD) error {
@@ -64,12 +52,6 @@ func (v *VM) IOEventFD(e IOEventFD) error {
 	if e.Datamatch != nil {
 		arg.Flags |= ioEventFDDatamatch
 		arg.Datamatch = *e.Datamatch
-	}
-	if e.PIO {
-		arg.Flags |= ioEventFDPIO
-	}
-	if e.Deassign {
-		arg.Flags |= ioEventFDDeassign
 	}
 	if err := ioctlPointer(v.f, ioIOEventFD, &arg); err != nil {
 		return fmt.Errorf("set ioeventfd at %#x: %w", e.Addr, err)

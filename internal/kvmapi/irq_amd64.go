@@ -5,7 +5,6 @@ import "fmt"
 // Request numbers of the interrupt controllers.
 const (
 	ioCreateIRQChip = 0xAE60
-	ioIRQLine       = 0x4008AE61
 	ioGetIRQChip    = 0xC208AE62
 	ioSetIRQChip    = 0x8208AE63
 	ioGetLAPIC      = 0x8400AE8E
@@ -21,37 +20,15 @@ func (v *VM) CreateIRQChip() error {
 	return nil
 }
 
-// irqLevel mirrors struct kvm_irq_level.
-type irqLevel struct{ IRQ, Level uint32 }
-
-// IRQLine is KVM_IRQ_LINE (4.25): it sets the interrupt line gsi high or low.
-func (v *VM) IRQLine(gsi uint32, high bool) error {
-	arg := irqLevel{IRQ: gsi}
-	if high {
-		arg.Level = 1
-	}
-	if err := ioctlPointer(v.f, ioIRQLine, &arg); err != nil {
-		return fmt.Errorf("set irq line %d: %w", gsi, err)
-	}
-	return nil
-}
-
-// The interrupt controllers of a machine (kvm.h, KVM_IRQCHIP_*).
-const (
-	IRQChipPICMaster = 0
-	IRQChipPICSlave  = 1
-	IRQChipIOAPIC    = 2
-)
-
 // IRQChip mirrors struct kvm_irqchip: one controller's state, as the kernel
 // keeps it.
 type IRQChip struct {
-	ID   uint32 // one of the IRQChip constants
+	ID   uint32 // 0 and 1: the PICs; 2: the IOAPIC (kvm.h, KVM_IRQCHIP_*)
 	_    uint32
 	Data [512]byte
 }
 
-// IRQChip is KVM_GET_IRQCHIP (4.26) for one of the IRQChip constants.
+// IRQChip is KVM_GET_IRQCHIP (4.26) for the controller whose ID is chip.
 func (v *VM) IRQChip(chip int) (IRQChip, error) {
 	c := IRQChip{ID: uint32(chip)}
 	if err := ioctlPointer(v.f, ioGetIRQChip, &c); err != nil {

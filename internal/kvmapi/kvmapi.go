@@ -22,7 +22,6 @@ const APIVersion = 12
 const (
 	ioGetAPIVersion   = 0xAE00
 	ioCreateVM        = 0xAE01
-	ioCheckExtension  = 0xAE03
 	ioGetVCPUMmapSize = 0xAE04
 )
 
@@ -46,18 +45,6 @@ func (d *Device) Close() error { return d.f.Close() }
 func (d *Device) APIVersion() (int, error) {
 	v, err := ioctl(d.f, ioGetAPIVersion, 0)
 	return int(v), err
-}
-
-// CheckExtension is KVM_CHECK_EXTENSION (4.4) for the whole of KVM: 0 where the
-// kernel lacks it, otherwise 1 or the number that the extension defines.
-func (d *Device) CheckExtension(c Cap) (int, error) { return checkExtension(d.f, c) }
-
-func checkExtension(f *os.File, c Cap) (int, error) {
-	v, err := ioctl(f, ioCheckExtension, uintptr(c))
-	if err != nil {
-		return 0, fmt.Errorf("check kvm extension %d: %w", c, err)
-	}
-	return int(v), nil
 }
 
 // CreateVM is KVM_CREATE_VM (4.2) with the default machine type. It is repeated

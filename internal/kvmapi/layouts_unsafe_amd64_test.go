@@ -20,7 +20,6 @@ func layouts() []fact {
 		regs    Regs
 		segment Segment
 		sregs   Sregs
-		fpu     FPU
 		xcrs    XCRs
 		debug   DebugRegs
 		events  Events
@@ -34,7 +33,6 @@ func layouts() []fact {
 		leaf    CPUIDEntry
 		list    msrs
 		msr     MSREntry
-		ec      enableCap
 	)
 	return []fact{
 		at(run, "immediate_exit", runImmediateExit),
@@ -59,7 +57,6 @@ func layouts() []fact {
 		at(run, "emulation_failure.insn_bytes", runExit+emulationInsnBytes),
 		{"sizeof(((struct kvm_run *)0)->emulation_failure.insn_bytes)", maxInstruction},
 		at(run, "fail_entry.hardware_entry_failure_reason", runExit+entryFailureReason),
-		at(run, "system_event.type", runExit+systemEventType),
 
 		size("kvm_stats_header", statsHeaderSize),
 		at("kvm_stats_header", "name_size", 4),
@@ -77,9 +74,6 @@ func layouts() []fact {
 		at("kvm_userspace_memory_region", "guest_phys_addr", unsafe.Offsetof(region.GuestPhysAddr)),
 		at("kvm_userspace_memory_region", "memory_size", unsafe.Offsetof(region.MemorySize)),
 		at("kvm_userspace_memory_region", "userspace_addr", unsafe.Offsetof(region.UserspaceAddr)),
-		size("kvm_enable_cap", unsafe.Sizeof(ec)),
-		at("kvm_enable_cap", "flags", unsafe.Offsetof(ec.Flags)),
-		at("kvm_enable_cap", "args", unsafe.Offsetof(ec.Args)),
 		size("kvm_mp_state", unsafe.Sizeof(uint32(0))),
 		size("kvm_irqfd", unsafe.Sizeof(fd)),
 		at("kvm_irqfd", "gsi", unsafe.Offsetof(fd.GSI)),
@@ -91,8 +85,6 @@ func layouts() []fact {
 		at("kvm_ioeventfd", "len", unsafe.Offsetof(ioFD.Len)),
 		at("kvm_ioeventfd", "fd", unsafe.Offsetof(ioFD.FD)),
 		at("kvm_ioeventfd", "flags", unsafe.Offsetof(ioFD.Flags)),
-		size("kvm_irq_level", unsafe.Sizeof(irqLevel{})),
-		at("kvm_irq_level", "level", unsafe.Offsetof(irqLevel{}.Level)),
 		size("kvm_irqchip", unsafe.Sizeof(chip)),
 		at("kvm_irqchip", "chip", unsafe.Offsetof(chip.Data)),
 		size("kvm_lapic_state", unsafe.Sizeof(LAPIC{})),
@@ -168,16 +160,6 @@ func layouts() []fact {
 		at("kvm_translation", "physical_address", unsafe.Offsetof(tr.PhysicalAddress)),
 		at("kvm_translation", "valid", unsafe.Offsetof(tr.Valid)),
 
-		size("kvm_fpu", unsafe.Sizeof(fpu)),
-		at("kvm_fpu", "fpr", unsafe.Offsetof(fpu.FPR)),
-		at("kvm_fpu", "fcw", unsafe.Offsetof(fpu.FCW)),
-		at("kvm_fpu", "fsw", unsafe.Offsetof(fpu.FSW)),
-		at("kvm_fpu", "ftwx", unsafe.Offsetof(fpu.FTWX)),
-		at("kvm_fpu", "last_opcode", unsafe.Offsetof(fpu.LastOpcode)),
-		at("kvm_fpu", "last_ip", unsafe.Offsetof(fpu.LastIP)),
-		at("kvm_fpu", "last_dp", unsafe.Offsetof(fpu.LastDP)),
-		at("kvm_fpu", "xmm", unsafe.Offsetof(fpu.XMM)),
-		at("kvm_fpu", "mxcsr", unsafe.Offsetof(fpu.MXCSR)),
 		size("kvm_xsave", xsaveSize),
 		size("kvm_xcr", unsafe.Sizeof(XCR{})),
 		at("kvm_xcr", "value", unsafe.Offsetof(XCR{}.Value)),
@@ -219,18 +201,15 @@ func TestStructSizesMatchRequestNumbers(t *testing.T) {
 		reqs []uintptr
 	}{
 		{"kvm_userspace_memory_region", unsafe.Sizeof(userMemoryRegion{}), []uintptr{ioSetUserMemRegion}},
-		{"kvm_enable_cap", unsafe.Sizeof(enableCap{}), []uintptr{ioEnableCap}},
 		{"kvm_mp_state", unsafe.Sizeof(uint32(0)), []uintptr{ioGetMPState, ioSetMPState}},
 		{"kvm_irqfd", unsafe.Sizeof(irqFD{}), []uintptr{ioIRQFD}},
 		{"kvm_ioeventfd", unsafe.Sizeof(ioEventFD{}), []uintptr{ioIOEventFD}},
-		{"kvm_irq_level", unsafe.Sizeof(irqLevel{}), []uintptr{ioIRQLine}},
 		{"kvm_irqchip", unsafe.Sizeof(IRQChip{}), []uintptr{ioGetIRQChip, ioSetIRQChip}},
 		{"kvm_lapic_state", unsafe.Sizeof(LAPIC{}), []uintptr{ioGetLAPIC, ioSetLAPIC}},
 		{"kvm_clock_data", unsafe.Sizeof(Clock{}), []uintptr{ioGetClock, ioSetClock}},
 		{"kvm_regs", unsafe.Sizeof(Regs{}), []uintptr{ioGetRegs, ioSetRegs}},
 		{"kvm_sregs", unsafe.Sizeof(Sregs{}), []uintptr{ioGetSregs, ioSetSregs}},
 		{"kvm_translation", unsafe.Sizeof(translation{}), []uintptr{ioTranslate}},
-		{"kvm_fpu", unsafe.Sizeof(FPU{}), []uintptr{ioGetFPU, ioSetFPU}},
 		{"kvm_xsave", xsaveSize, []uintptr{ioGetXSave, ioSetXSave, ioGetXSave2}},
 		{"kvm_xcrs", unsafe.Sizeof(XCRs{}), []uintptr{ioGetXCRs, ioSetXCRs}},
 		{"kvm_debugregs", unsafe.Sizeof(DebugRegs{}), []uintptr{ioGetDebugRegs, ioSetDebugRegs}},

@@ -34,7 +34,6 @@ const (
 	maxInstruction     = 15 // bytes
 
 	entryFailureReason = 0
-	systemEventType    = 0
 )
 
 const ioOut = 1 // KVM_EXIT_IO_OUT
@@ -144,9 +143,4 @@ func (c *VCPU) FailedInstruction() []byte {
 	}
 	n := min(exit[emulationInsnSize], maxInstruction)
 	return append([]byte(nil), exit[emulationInsnBytes:emulationInsnBytes+n]...)
-}
-
-// SystemEvent is the kind of an [ExitSystemEvent], as a SystemEvent constant.
-func (c *VCPU) SystemEvent() (typ uint32) {
-	return binary.NativeEndian.Uint32(c.run[runExit+systemEventType:])
 }

@@ -125,11 +125,8 @@ func TestInternalError(t *testing.T) {
 	}
 }
 
-func TestOtherExits(t *testing.T) {
+func TestFailEntryReason(t *testing.T) {
 	if got := stopped(ExitFailEntry, u64(0x8000_0021)...).FailEntryReason(); got != 0x8000_0021 {
 		t.Errorf("fail entry reason %#x", got)
-	}
-	if got := stopped(ExitSystemEvent, u32(SystemEventReset)...).SystemEvent(); got != SystemEventReset {
-		t.Errorf("system event %d", got)
 	}
 }

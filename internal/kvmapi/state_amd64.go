@@ -4,8 +4,6 @@ import "fmt"
 
 // Request numbers of the rest of a vCPU's state.
 const (
-	ioGetFPU       = 0x81A0AE8C
-	ioSetFPU       = 0x41A0AE8D
 	ioGetEvents    = 0x8040AE9F
 	ioSetEvents    = 0x4040AEA0
 	ioGetDebugRegs = 0x8080AEA1
@@ -16,38 +14,6 @@ const (
 	ioSetXCRs      = 0x4188AEA7
 	ioGetXSave2    = 0x9000AECF
 )
-
-// FPU mirrors struct kvm_fpu: x87 and SSE registers (Intel SDM volume 1,
-// 10.5.1). [VCPU.XSave] has these and all others.
-type FPU struct {
-	FPR        [8][16]byte
-	FCW, FSW   uint16
-	FTWX       uint8 // tag word, abridged as FXSAVE does
-	_          uint8
-	LastOpcode uint16
-	LastIP     uint64
-	LastDP     uint64
-	XMM        [16][16]byte
-	MXCSR      uint32 // neither read nor written: see XSave
-	_          uint32
-}
-
-// FPU is KVM_GET_FPU (4.22).
-func (c *VCPU) FPU() (FPU, error) {
-	var f FPU
-	if err := ioctlPointer(c.f, ioGetFPU, &f); err != nil {
-		return f, fmt.Errorf("get fpu: %w", err)
-	}
-	return f, nil
-}
-
-// SetFPU is KVM_SET_FPU (4.23).
-func (c *VCPU) SetFPU(f FPU) error {
-	if err := ioctlPointer(c.f, ioSetFPU, &f); err != nil {
-		return fmt.Errorf("set fpu: %w", err)
-	}
-	return nil
-}
 
 // xsaveSize is that of struct kvm_xsave without its extra part.
 const xsaveSize = 4096

@@ -31,10 +31,10 @@ const (
 	statsTypeLinear = 0x3
 )
 
-// ReadStats reads a descriptor of [VM.StatsFD] or [VCPU.StatsFD]: each counter's
-// value by its name, such as "exits", "io_exits", "mmio_exits", "halt_exits",
-// "irq_exits" and "pf_taken" of a vCPU. Names differ between kernels and
-// architectures. Histograms are left out.
+// ReadStats reads a descriptor of [VCPU.StatsFD]: each counter's value by its name,
+// such as "exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits" and
+// "pf_taken". Names differ between kernels and architectures. Histograms are left
+// out.
 func ReadStats(f *os.File) (map[string]uint64, error) {
 	stats, err := readStats(f)
 	if err != nil {

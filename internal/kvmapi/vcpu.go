@@ -12,6 +12,7 @@ const (
 	ioRun        = 0xAE80
 	ioGetMPState = 0x8004AE98
 	ioSetMPState = 0x4004AE99
+	ioGetStatsFD = 0xAECE
 )
 
 // VCPU is a virtual CPU. All calls but [VCPU.SetImmediateExit] belong to one thread
@@ -39,19 +40,10 @@ func (c *VCPU) Run() error {
 	return err
 }
 
-// What [VCPU.MPState] can be on x86 (kvm.h, KVM_MP_STATE_*).
-const (
-	MPStateRunnable      uint32 = 0
-	MPStateUninitialized uint32 = 1 // waits for the INIT of another vCPU
-	MPStateInitReceived  uint32 = 2
-	MPStateHalted        uint32 = 3
-	MPStateSIPIReceived  uint32 = 4
-)
-
 // MPState is KVM_GET_MP_STATE (4.38): whether the vCPU runs, sleeps or has not
-// been started, as one of the MPState constants. With the interrupt controller
-// in the kernel it takes in INIT and SIPI that are on their way, so it comes
-// before the other registers when a machine is saved.
+// been started (kvm.h, KVM_MP_STATE_*). With the interrupt controller in the
+// kernel it takes in INIT and SIPI that are on their way, so it comes before the
+// other registers when a machine is saved.
 func (c *VCPU) MPState() (uint32, error) {
 	var s uint32
 	if err := ioctlPointer(c.f, ioGetMPState, &s); err != nil {
@@ -71,4 +63,10 @@ func (c *VCPU) SetMPState(state uint32) error {
 // StatsFD is KVM_GET_STATS_FD (4.133): the vCPU's own counters, exits among
 // them, for [ReadStats]. The caller closes it; reading it is allowed from any
 // thread.
-func (c *VCPU) StatsFD() (*os.File, error) { return statsFD(c.f, "kvm-vcpu-stats") }
+func (c *VCPU) StatsFD() (*os.File, error) {
+	fd, err := ioctl(c.f, ioGetStatsFD, 0)
+	if err != nil {
+		return nil, fmt.Errorf("get kvm statistics: %w", err)
+	}
+	return os.NewFile(fd, "kvm-vcpu-stats"), nil
+}

@@ -70,7 +70,7 @@ func (d *device) connect(vm *kvmapi.VM) error {
 			return err
 		}
 	}
-	return vm.IRQFD(d.transport.InterruptFD(), d.gsi, true)
+	return vm.IRQFD(d.transport.InterruptFD(), d.gsi)
 }
 
 // interrupt is a line that the machine itself raises.
@@ -87,7 +87,7 @@ func (m *machine) addInterrupt(gsi uint32) (interrupt, error) {
 	}
 	i := interrupt{fd, gsi}
 	m.irqs = append(m.irqs, i)
-	return i, m.vm.IRQFD(fd, gsi, true)
+	return i, m.vm.IRQFD(fd, gsi)
 }
 
 func (i interrupt) raise() { eventfd.Signal(i.fd) }

@@ -63,5 +63,9 @@ func internalError(c *kvmapi.VCPU) string {
 	if what == "" {
 		what = fmt.Sprintf("kind %d", kind)
 	}
-	return fmt.Sprintf("kvm gave up: %s %#x", what, data)
+	told := fmt.Sprintf("kvm gave up: %s %#x", what, data)
+	if code := c.FailedInstruction(); code != nil {
+		told += fmt.Sprintf(", the bytes from it on are % x", code)
+	}
+	return told
 }
