@@ -126,6 +126,9 @@ func (a *agent) boot() (*channel, agentproto.BootSpec, error) {
 	if spec, err = agentproto.DecodeBootSpec(b); err != nil {
 		return ch, spec, err
 	}
+	if err := setClock(spec.ClockNS); err != nil { // at once: it ages
+		return ch, spec, err
+	}
 	return ch, spec, a.prepare(spec)
 }
 

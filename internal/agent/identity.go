@@ -9,17 +9,11 @@ import (
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-// setIdentity sets the host name, the clock, and the loopback interface up.
+// setIdentity sets the host name, and the loopback interface up.
 func setIdentity(spec agentproto.BootSpec) error {
 	if spec.Hostname != "" {
 		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
 			return fmt.Errorf("set host name: %w", err)
-		}
-	}
-	if host := time.Unix(0, spec.ClockNS); spec.ClockNS != 0 && !plausible(time.Since(host)) {
-		ts := unix.NsecToTimespec(spec.ClockNS)
-		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
-			return fmt.Errorf("set clock to %v: %w", host, err)
 		}
 	}
 	if err := loopbackUp(); err != nil {
@@ -28,10 +22,20 @@ func setIdentity(spec agentproto.BootSpec) error {
 	return nil
 }
 
-// plausible says whether a clock can be right that is ahead of the host's by this
-// much: what the host said has been on its way. A guest that has its time from its
-// hypervisor is right to the millisecond, and would only lose by being set.
-func plausible(ahead time.Duration) bool { return ahead >= 0 && ahead < 2*time.Second }
+// setClock sets the clock to ns, nanoseconds since 1970, which the host has just
+// sent; 0 leaves it. So does a clock that is ahead by what ns may have been on its
+// way: a guest that has its time from its hypervisor is right to the microsecond.
+func setClock(ns int64) error {
+	host := time.Unix(0, ns)
+	if ahead := time.Since(host); ns == 0 || ahead >= 0 && ahead < time.Second {
+		return nil
+	}
+	ts := unix.NsecToTimespec(ns)
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
+		return fmt.Errorf("set clock to %v: %w", host, err)
+	}
+	return nil
+}
 
 // loopbackUp gives the guest 127.0.0.1 and ::1, which the kernel adds itself
 // to a loopback interface that is up.

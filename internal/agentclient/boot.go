@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-// Handshake hears the agent that dialed conn out and gives it spec. What the
+// Handshake hears the agent that dialed conn out and gives it spec, with the time
+// of this moment as its ClockNS. What the
 // agent sends from then on is read from in, which may hold some of it already.
 // It is for a monitor that passes the frames on; Boot is for everybody else.
 // When ctx ends first, conn is closed.
@@ -37,6 +39,8 @@ func (p *peer) handshake(spec agentproto.BootSpec) (agentproto.Hello, error) {
 	hello.Kernel = agentproto.Printable(hello.Kernel, 128)
 	hello.Machine = agentproto.Printable(hello.Machine, 128)
 	spec.Holt = agentproto.Version
+	// The agent is waiting: it gets the time when that has next to no age.
+	spec.ClockNS = time.Now().UnixNano()
 	if err := p.out.BootSpec(spec); err != nil {
 		return hello, p.writeError(err)
 	}

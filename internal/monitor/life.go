@@ -48,7 +48,6 @@ func (l *life) live(stop context.Context, client net.Conn, listener net.Listener
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	boot.ClockNS = time.Now().UnixNano() // the boot took seconds, perhaps
 	hello, in, err := agentclient.Handshake(ctx, conn, boot)
 	if err != nil {
 		return last, l.explain("before its program started", cause(ctx, err))

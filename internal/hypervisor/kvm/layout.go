@@ -5,6 +5,7 @@ import (
 
 	"github.com/holtvm/holt/internal/boot"
 	"github.com/holtvm/holt/internal/guestmem"
+	"github.com/holtvm/holt/internal/virtio/mmio"
 )
 
 // The guest-physical address space. Memory is on both sides of a window from
@@ -14,7 +15,7 @@ const (
 	highMemory     = 4 << 30
 	maxMemory      = 1 << 40 // bytes; processors may address less, 2^39 or even 2^36
 	virtioBase     = 0xD000_0000
-	virtioStride   = 0x1000 // one page a device
+	virtioStride   = mmio.WindowSize
 	ioapicBase     = 0xFEC0_0000
 	lapicBase      = 0xFEE0_0000
 	identityMap    = 0xFFFB_C000 // a page for KVM on Intel (api.rst, 4.78)
