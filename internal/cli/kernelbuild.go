@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -46,7 +47,11 @@ is no way to load modules.`,
 			}
 			// The compilers are in process groups of their own: a terminal's
 			// interrupt reaches holt alone.
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+			if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+				signals = append(signals, syscall.SIGHUP)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), signals...)
 			defer stop()
 			steps := newSteps()
 			builder := kernelbuild.New(kernel.Open(dirs), dirs.Cache, steps.show)

@@ -119,17 +119,23 @@ func (r Result) Want(t testing.TB, code int, stdout string) {
 	}
 }
 
-// DefaultKernel is the image and the release of the kernel that runs by
-// default.
-func DefaultKernel(t testing.TB) (image, release string) {
+// ModularKernel is the image and the release of a kernel whose virtio drivers are
+// modules, as a distribution's are.
+func ModularKernel(t testing.TB) (image, release string) {
 	t.Helper()
 	dirs, err := paths.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := kernel.Open(dirs).Default()
+	all, err := kernel.Open(dirs).List()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k.ImagePath(), k.Version
+	for _, k := range all {
+		if k.Has("core") {
+			return k.ImagePath(), k.Version
+		}
+	}
+	t.Fatal("no kernel with modules (run `holt kernel fetch`)")
+	return "", ""
 }

@@ -22,7 +22,7 @@ import (
 const (
 	clockRun   = time.Minute
 	clockPause = 3 * time.Second
-	clockDrift = 50 * time.Millisecond // at most, over either
+	clockDrift = 50 * time.Millisecond  // at most, over either
 	clockStart = 300 * time.Millisecond // what they may differ by after the boot: an emulated host is slow to hand over the time
 )
 

@@ -42,6 +42,7 @@ type lane struct {
 	backend string // what the tests' guests run on
 	memory  string // of the outer VM, as `holt run -m` takes it
 	filter  string // -test.run for each part, if it is not empty
+	race    bool   // with the race detector, in the tests and in what they run in their own process
 	outer   bool
 }
 
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&l.backend, "backend", hypervisor.NameKVM, "what the tests' guests run on: `kvm`, or qemu with KVM")
 	flag.StringVar(&l.memory, "memory", "4G", "memory of the outer VM")
 	flag.StringVar(&l.filter, "run", "", "only tests that match this `regexp`")
+	flag.BoolVar(&l.race, "race", false, "build the tests with the race detector, and with them what they run in their own process")
 	flag.BoolVar(&list, "list", false, "list the parts and exit")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: lane [flags] [part...]\n")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -17,28 +18,33 @@ type part struct {
 	skip    string // -test.skip
 	timeout time.Duration
 	debian  bool // needs the Debian root directory
+	long    bool // only when it is named
 }
 
 // parts are what the lane consists of, quick ones first.
 var parts = []part{
 	{name: "kvmapi", pkg: "internal/kvmapi", timeout: 2 * time.Minute},
 	{name: "probe", pkg: "internal/hypervisor", timeout: 2 * time.Minute},
+	{name: "machine", pkg: "internal/hypervisor/kvm", timeout: 5 * time.Minute},
 	{name: "vmm", pkg: "test/kvm", timeout: 20 * time.Minute},
-	{name: "guests", pkg: "test/tcg", skip: "^(" + tcgOnly + ")$|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
+	{name: "guests", pkg: "test/tcg", skip: "^(" + notGuests + "|" + longGuests + ")$|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
+	{name: "long", pkg: "test/tcg", run: "^(" + longGuests + ")$", timeout: time.Hour, debian: true, long: true},
 }
 
-// tcgOnly are tests of test/tcg that are not for this lane. The first ones build
-// programs or are about the command line alone. The next ones are about QEMU, are
-// run by another test in its guest, look for mounts that an outer VM has itself, or
-// give a boot less time than it takes there. The last ones have too much to do.
-const tcgOnly = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs" +
-	"|TestNoQEMU|TestNested|TestPosixSuite|TestKillAnyProcess|TestInterruptDuringBoot" +
-	"|TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce|TestPosix|TestUnpackArchive|TestPythonReadsAHostDirectory|TestStdinThroughCat"
+// notGuests are tests of test/tcg that are not for this lane. The first ones build
+// programs or are about the command line alone. The others are about QEMU, are run
+// by another test in its guest, or give a boot less time than it takes there.
+const notGuests = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs" +
+	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot"
 
-// choose returns the parts with these names, all of them for none.
+// longGuests have much to do.
+const longGuests = "TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce" +
+	"|TestPosix|TestUnpackArchive|TestPythonReadsAHostDirectory|TestStdinThroughCat"
+
+// choose returns the parts with these names, all but the long ones for none.
 func choose(names []string) ([]part, error) {
 	if len(names) == 0 {
-		return parts, nil
+		return slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.long }), nil
 	}
 	var chosen []part
 next:
@@ -54,12 +60,18 @@ next:
 	return chosen, nil
 }
 
-// build compiles a part's test binary, which needs nothing of the host then.
+// build compiles a part's test binary. Without the race detector it needs nothing
+// of the host then.
 func (l *lane) build(ctx context.Context, p part) (string, error) {
 	binary := filepath.Join(l.repo, "bin", "lane", p.name+".test")
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "kvm,tcg", "-o", binary, "./"+p.pkg)
+	args := []string{"test", "-c", "-tags", "kvm,tcg", "-o", binary}
+	cgo := "CGO_ENABLED=0"
+	if l.race {
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+p.pkg)...)
 	cmd.Dir = l.repo
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the tests of %s: %w\n%s", p.pkg, err, out)
 	}

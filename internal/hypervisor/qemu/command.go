@@ -78,8 +78,8 @@ func (b *Backend) accelerator() []string {
 	if b.kvm {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	// QEMU's emulated virtual GIF loses interrupts of a guest's guests, whose
-	// processors then sleep for ever.
+	// With QEMU's emulated virtual GIF a guest's guests often sleep for ever,
+	// without it seldom.
 	return []string{"-accel", "tcg,thread=multi", "-cpu", "max,vgif=off"}
 }
 
