@@ -38,11 +38,12 @@ const (
 // lane is how the parts are run.
 type lane struct {
 	repo    string // the module's directory
-	holt    string // the binary under test, which also runs the outer VM
+	holt    string // the binary under test, and the one that runs the outer VM
 	backend string // what the tests' guests run on
 	memory  string // of the outer VM, as `holt run -m` takes it
 	filter  string // -test.run for each part, if it is not empty
-	race    bool   // with the race detector, in the tests and in what they run in their own process
+	race    bool   // with the race detector
+	tested  string // the holt that the tests run
 	outer   bool
 }
 
@@ -54,7 +55,7 @@ func main() {
 	flag.StringVar(&l.backend, "backend", hypervisor.NameKVM, "what the tests' guests run on: `kvm`, or qemu with KVM")
 	flag.StringVar(&l.memory, "memory", "4G", "memory of the outer VM")
 	flag.StringVar(&l.filter, "run", "", "only tests that match this `regexp`")
-	flag.BoolVar(&l.race, "race", false, "build the tests with the race detector, and with them what they run in their own process")
+	flag.BoolVar(&l.race, "race", false, "build holt, and the tests that are not shared into guests, with the race detector")
 	flag.BoolVar(&list, "list", false, "list the parts and exit")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: lane [flags] [part...]\n")
@@ -97,6 +98,11 @@ func (l *lane) main(ctx context.Context, where string, names []string) error {
 	}
 	if _, err := os.Stat(l.holt); err != nil {
 		return fmt.Errorf("find the holt binary (run `make build`, or set HOLT_BIN): %w", err)
+	}
+	if l.tested = l.holt; l.race {
+		if l.tested, err = l.buildRacy(ctx); err != nil {
+			return err
+		}
 	}
 	if slices.ContainsFunc(chosen, func(p part) bool { return p.debian }) {
 		if _, err := vmtest.MakeDebianRoot(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -60,25 +61,43 @@ next:
 	return chosen, nil
 }
 
-// build compiles a part's test binary. Without the race detector it needs nothing
-// of the host then.
+// build compiles a part's test binary, which needs nothing of the host then. The
+// race detector needs a C library, which the guests that a binary is shared into do
+// not have: then it watches the holt that the tests run, and those tests that bring
+// no guest half.
 func (l *lane) build(ctx context.Context, p part) (string, error) {
 	binary := filepath.Join(l.repo, "bin", "lane", p.name+".test")
 	args := []string{"test", "-c", "-tags", "kvm,tcg", "-o", binary}
 	cgo := "CGO_ENABLED=0"
-	if l.race {
+	if l.race && strings.HasPrefix(p.pkg, "internal/") {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./"+p.pkg)...)
-	cmd.Dir = l.repo
-	cmd.Env = append(os.Environ(), cgo)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the tests of %s: %w\n%s", p.pkg, err, out)
+	if err := l.compile(ctx, cgo, append(args, "./"+p.pkg)); err != nil {
+		return "", fmt.Errorf("build the tests of %s: %w", p.pkg, err)
 	}
 	if _, err := os.Stat(binary); err != nil {
 		return "", fmt.Errorf("build the tests of %s: there are none", p.pkg)
 	}
 	return binary, nil
+}
+
+// buildRacy compiles holt with the race detector, for the tests to run.
+func (l *lane) buildRacy(ctx context.Context) (string, error) {
+	binary := filepath.Join(l.repo, "bin", "lane", "holt")
+	if err := l.compile(ctx, "CGO_ENABLED=1", []string{"build", "-race", "-o", binary, "./cmd/holt"}); err != nil {
+		return "", fmt.Errorf("build holt with the race detector: %w", err)
+	}
+	return binary, nil
+}
+
+func (l *lane) compile(ctx context.Context, cgo string, args []string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = l.repo
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 }
 
 // arguments of a part's test binary.

@@ -46,7 +46,7 @@ func (l *lane) run(ctx context.Context, p part) error {
 
 // environment is what the tests find in theirs besides what is passed on.
 func (l *lane) environment() []string {
-	return []string{"HOLT_BACKEND=" + l.backend, "HOLT_BIN=" + l.holt}
+	return []string{"HOLT_BACKEND=" + l.backend, "HOLT_BIN=" + l.tested}
 }
 
 // inOuterVM is the command that runs a part's test binary in an outer VM. This
