@@ -77,6 +77,10 @@ test-tcg: ## tests with guests under QEMU's software emulation
 test-kvm: build ## tests that need KVM: here, or in an outer VM
 	$(STATIC) run ./test/lane
 
+.PHONY: soak
+soak: build ## what takes too long for every change: long guests on KVM
+	$(STATIC) run ./test/lane long
+
 .PHONY: vet
 vet: ## compile everything for each architecture and vet it
 	$(STATIC) build ./...
