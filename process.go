@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -67,6 +68,8 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 	cmd := exec.Command(binary, "monitor")
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock, socket}
+	// Huge pages are for its guest: what a monitor has on its heap is less than one.
+	cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(os.Getenv("GODEBUG")+",disablethp=1", ","))
 	// A session of its own: the terminal's signals are the client's business.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -34,25 +35,21 @@ func inside(ctx context.Context, argument string) error {
 		return err
 	}
 	defer os.RemoveAll(home)
-	stop := make(chan struct{})
-	defer close(stop)
-	lines := make(chan string)
+	var mu sync.Mutex
+	say := func(line []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		_, err := fmt.Printf("%s\n", line)
+		return err
+	}
 	go func() {
-		for tick := time.NewTicker(heartbeat); ; {
-			select {
-			case <-tick.C:
-				fmt.Println()
-			case line := <-lines:
-				fmt.Println(line)
-			case <-stop:
-				return
-			}
+		for range time.Tick(heartbeat) {
+			_ = say(nil)
 		}
 	}()
 	return measureInside(ctx, w, home, func(r round) error {
-		text, err := json.Marshal(r)
-		lines <- string(text)
-		return err
+		line, err := json.Marshal(r)
+		return errors.Join(err, say(line))
 	})
 }
 
@@ -69,7 +66,11 @@ func measureInside(ctx context.Context, w kvmWork, home string, done func(round)
 	// The first round fills caches and does not count.
 	for i := range w.Rounds + 1 {
 		r := round{}
-		for _, c := range t.sides() {
+		sides := t.sides()
+		if i%2 == 1 { // nobody always comes after the same
+			slices.Reverse(sides)
+		}
+		for _, c := range sides {
 			f, err := t.limited(ctx, c, turn)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
@@ -120,8 +121,14 @@ func (t *turns) prepare() (err error) {
 	return err
 }
 
-// limited is a turn that takes startTimeout at most.
+// limited is a turn that takes startTimeout at most, on a machine as it was before
+// the last.
 func (t *turns) limited(ctx context.Context, c *kvmSide, turn func(context.Context, *kvmSide) (figures, error)) (figures, error) {
+	if t.Outer {
+		if err := scrub(); err != nil {
+			return nil, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return turn(ctx, c)

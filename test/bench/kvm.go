@@ -31,6 +31,7 @@ type kvmWork struct {
 	Image     string `json:"image"`     // the kernel's
 	Initramfs string `json:"initramfs"` // with the program as init
 	Root      string `json:"root"`      // with the program as /hello
+	Outer     bool   `json:"outer"`     // in an outer VM
 }
 
 // figures are what a contender was measured to take, by the names that the
@@ -136,7 +137,11 @@ func (l roundList) compare(name, unit, goal, ours, peer, figure string) result {
 	return compare(name, unit, goal, peer, l.series(ours, figure), l.series(peer, figure))
 }
 
-// kinds are the figures besides the sums, the most frequent first.
+// rare is the number of exits below which a kind is not worth a line.
+const rare = 10
+
+// kinds are the figures besides the sums and what is rare, the most frequent
+// first.
 func (l roundList) kinds(ours, peer string) []string {
 	most := func(kind string) float64 {
 		return max(median(l.series(ours, kind)), median(l.series(peer, kind)))
@@ -145,7 +150,7 @@ func (l roundList) kinds(ours, peer string) []string {
 	for _, r := range l {
 		for _, contender := range []string{ours, peer} {
 			for kind := range r[contender] {
-				all[kind] = kind != exitsInAll && kind != exitsToUser && most(kind) > 0
+				all[kind] = kind != exitsInAll && kind != exitsToUser && most(kind) >= rare
 			}
 		}
 	}

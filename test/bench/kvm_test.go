@@ -50,14 +50,14 @@ func TestReadRounds(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	rounds := roundList{
-		{"a": {exitsInAll: 9, exitsToUser: 3, "io": 3, "npf": 6}, "b": {"io": 20, "msr": 20}},
-		{"a": {exitsInAll: 9, "io": 3, "npf": 6, "once": 1}, "b": {"io": 20, "msr": 20}},
-		{"a": {exitsInAll: 9, "io": 3, "npf": 6}, "b": {"io": 20, "msr": 20}},
+		{"a": {exitsInAll: 9, exitsToUser: 3, "io": 3, "npf": 16}, "b": {"io": 20, "msr": 20}},
+		{"a": {exitsInAll: 9, "io": 3, "npf": 16, "hlt": 9}, "b": {"io": 20, "msr": 20}},
+		{"a": {exitsInAll: 9, "io": 3, "npf": 16}, "b": {"io": 20, "msr": 20}},
 	}
 	if got, want := rounds.kinds("a", "b"), []string{"io", "msr", "npf"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if r := rounds.compare("n", "exits", noGoal, "a", "b", "npf"); r.Ours != 6 || r.Peer != 0 || r.Ratio != 0 {
+	if r := rounds.compare("n", "exits", noGoal, "a", "b", "npf"); r.Ours != 16 || r.Peer != 0 || r.Ratio != 0 {
 		t.Errorf("a kind that the peer has none of: %+v", r)
 	}
 }

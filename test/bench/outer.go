@@ -41,14 +41,20 @@ func (b *bench) outerRounds(ctx context.Context, w kvmWork) (rounds roundList, e
 	if err != nil {
 		return nil, err
 	}
+	w.Outer = true
 	n := w.Rounds
 	for try := 1; len(rounds) < n; try++ {
 		w.Rounds = n - len(rounds)
 		progress("%s: in an outer VM; here, %s", w.Benchmark, b.kvm.Detail)
 		some, err := b.outerRun(ctx, self, k, w)
 		rounds = append(rounds, some...)
-		if err != nil && (!errors.Is(err, errSilent) || try == outerTries) {
+		switch {
+		case errors.Is(err, errSilent) && try < outerTries:
+			progress("%s: %v", w.Benchmark, err)
+		case err != nil:
 			return nil, err
+		case len(rounds) < n:
+			return nil, fmt.Errorf("the outer VM ended after %d of %d rounds", len(rounds), n)
 		}
 	}
 	return rounds, nil
