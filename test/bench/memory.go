@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/holtvm/holt/internal/hypervisor"
 )
 
 const (
@@ -42,7 +44,7 @@ func (b *bench) memory(ctx context.Context) ([]result, error) {
 func (b *bench) idleGuest(ctx context.Context, root string) (holt, qemu float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	cmd := exec.Command(b.holt, "run", "--rootfs", root, "-m", "256", "--", "/hello", "idle")
+	cmd := exec.Command(b.holt, "run", "--backend", hypervisor.NameQEMU, "--rootfs", root, "-m", "256", "--", "/hello", "idle")
 	err = greeted(ctx, cmd, func() (err error) {
 		time.Sleep(settle)
 		holt, qemu, err = treeMemory(cmd.Process.Pid)

@@ -37,7 +37,7 @@ func (b *bench) start(ctx context.Context) ([]result, error) {
 		return nil, err
 	}
 	ours := &contender{name: "holt run", start: func(ctx context.Context) (time.Duration, error) {
-		return timeToGreeting(ctx, exec.Command(b.holt, "run", "--rootfs", root, "-m", "256", "--", "/hello"))
+		return timeToGreeting(ctx, exec.Command(b.holt, "run", "--backend", hypervisor.NameQEMU, "--rootfs", root, "-m", "256", "--", "/hello"))
 	}}
 	floor := &contender{name: "QEMU as Holt starts it, nothing but the program as init", start: func(ctx context.Context) (time.Duration, error) {
 		return b.startFloor(ctx, initramfs)
