@@ -52,7 +52,6 @@ func TestBadInput(t *testing.T) {
 		{"broken JSON", []string{"--config", config("json", `{"vcpu_count":`), "--", "true"}, []string{"json"}},
 		{"no program", nil, []string{"no program", "holt run -- echo hello"}},
 		{"unknown backend", []string{"--backend", "xen", "--", "true"}, []string{"xen", "auto"}},
-		{"no kvm backend yet", []string{"--backend", "kvm", "--", "true"}, []string{"kvm", "--backend qemu"}},
 		{"unknown log level", []string{"--log-level", "loud", "--", "true"}, []string{"loud", "debug"}},
 		{"unknown flag", []string{"--cores", "2", "--", "true"}, []string{"--cores", "holt run --help"}},
 		{"console in a missing directory", []string{"--console-output", dir + "/none/log", "--", "true"}, []string{"console_output", dir + "/none"}},
@@ -119,7 +118,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 64<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := vmtest.Command{Args: []string{"run", "--", "true"}, Env: []string{"XDG_RUNTIME_DIR=" + dir}}.Run(t)
+	r := vmtest.Command{Args: []string{"run", "--", "true"}, Env: []string{"XDG_RUNTIME_DIR=" + dir, "HOLT_HOME="}}.Run(t)
 	if r.Code != 125 || !strings.Contains(r.Stderr, dir) || !strings.Contains(r.Stderr, "no space left") {
 		t.Errorf("exit status %d: %s", r.Code, r.Stderr)
 	}

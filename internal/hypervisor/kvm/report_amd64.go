@@ -67,5 +67,8 @@ func internalError(c *kvmapi.VCPU) string {
 	if code := c.FailedInstruction(); code != nil {
 		told += fmt.Sprintf(", the bytes from it on are % x", code)
 	}
+	if kind == kvmapi.InternalErrorEmulation {
+		told += " (`holt doctor` says whether this host's KVM runs Linux; --backend qemu needs none)"
+	}
 	return told
 }
