@@ -127,7 +127,7 @@ func (g *clockGuest) tell(t *testing.T, question string) string {
 func (g *clockGuest) offsets(t *testing.T) offsets {
 	t.Helper()
 	best := offsets{bracket: time.Hour}
-	for range 50 {
+	for range 20 {
 		wall0, mono0 := clocks()
 		answer := g.tell(t, "time")
 		_, mono1 := clocks()

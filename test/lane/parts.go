@@ -39,7 +39,7 @@ const notGuests = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs" +
 	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot"
 
 // longGuests have much to do.
-const longGuests = "TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce" +
+const longGuests = "TestOwnKernelRunsPrograms|TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce" +
 	"|TestPosix|TestUnpackArchive|TestPythonReadsAHostDirectory|TestStdinThroughCat"
 
 // choose returns the parts with these names, all but the long ones for none.
