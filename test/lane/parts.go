@@ -20,13 +20,14 @@ type part struct {
 	timeout time.Duration
 	debian  bool // needs the Debian root directory
 	long    bool // only when it is named
+	short   bool // with -test.short: the unit lane runs all of it
 }
 
 // parts are what the lane consists of, quick ones first.
 var parts = []part{
 	{name: "kvmapi", pkg: "internal/kvmapi", timeout: 2 * time.Minute},
 	{name: "probe", pkg: "internal/hypervisor", timeout: 2 * time.Minute},
-	{name: "machine", pkg: "internal/hypervisor/kvm", timeout: 5 * time.Minute},
+	{name: "machine", pkg: "internal/hypervisor/kvm", short: true, timeout: 5 * time.Minute},
 	{name: "vmm", pkg: "test/kvm", timeout: 20 * time.Minute},
 	{name: "guests", pkg: "test/tcg", skip: "^(" + notGuests + "|" + longGuests + ")$|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
 	{name: "long", pkg: "test/tcg", run: "^(" + longGuests + ")$", timeout: time.Hour, debian: true, long: true},
@@ -112,6 +113,9 @@ func (l *lane) arguments(p part) []string {
 	}
 	if p.skip != "" {
 		args = append(args, "-test.skip", p.skip)
+	}
+	if p.short {
+		args = append(args, "-test.short")
 	}
 	return args
 }
