@@ -26,21 +26,43 @@ func dialHost(port uint32) (*os.File, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("set vsock connect timeout: %w", err)
 	}
-	for {
-		err = unix.Connect(fd, &unix.SockaddrVM{CID: agentproto.HostCID, Port: port})
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
+	f, err := pollable(fd, "host")
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		return pollable(fd, "host")
+	if err = connectVsock(fd, &unix.SockaddrVM{CID: agentproto.HostCID, Port: port}); err == nil {
+		return f, nil
 	}
-	_ = unix.Close(fd)
+	_ = f.Close()
 	if errors.Is(err, unix.ENODEV) {
 		return nil, errors.New("this guest has no vsock device that the kernel knows: " +
 			"the machine lacks a virtio-vsock device, or the kernel its driver (vmw_vsock_virtio_transport, virtio_pci or virtio_mmio)")
 	}
 	return nil, fmt.Errorf("connect to port %d of the host over vsock: %w", port, err)
+}
+
+// connectVsock connects a non-blocking socket, and waits for that. A blocking connect
+// would not do: a signal, such as Go's runtime sends to its own threads, makes the
+// kernel give it up when the host may have accepted already, and to the host a
+// second attempt from the same port is a breach of the protocol.
+func connectVsock(fd int, to *unix.SockaddrVM) error {
+	err := unix.Connect(fd, to)
+	if !errors.Is(err, unix.EINPROGRESS) {
+		return err
+	}
+	// The socket's connect timeout ends this wait, too.
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		_, err = unix.Poll(ready, -1)
+	}
+	if err != nil {
+		return err
+	}
+	status, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && status != 0 {
+		err = unix.Errno(status)
+	}
+	return err
 }
 
 func vsockSocket() (int, error) {
