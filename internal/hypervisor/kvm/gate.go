@@ -29,10 +29,12 @@ func newGate(threads int) *gate {
 func (g *gate) enter(opened func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for g.closed && !g.finished {
+	if g.closed && !g.finished {
 		g.waiting++
-		g.changed.Broadcast()
-		g.changed.Wait()
+		g.changed.Broadcast() // once: threads that wait must not wake each other
+		for g.closed && !g.finished {
+			g.changed.Wait()
+		}
 		g.waiting--
 	}
 	opened()

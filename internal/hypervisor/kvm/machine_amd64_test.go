@@ -149,14 +149,16 @@ func TestDeviceRegisters(t *testing.T) {
 }
 
 func TestPauseHoldsTheGuest(t *testing.T) {
-	vm := launch(t, spec(t, codeSpin))
-	for range 20 {
+	m := spec(t, codeSpin)
+	m.VCPUs = 3
+	vm := launch(t, m)
+	for range 10 {
 		if err := vm.Pause(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		before := vm.CPUTime()
-		time.Sleep(10 * time.Millisecond)
-		if used := vm.CPUTime() - before; used > 5*time.Millisecond { // its thread may still be falling asleep
+		time.Sleep(50 * time.Millisecond)
+		if used := vm.CPUTime() - before; used > 15*time.Millisecond { // its threads may still be falling asleep
 			t.Fatalf("a paused guest used %v of processor time", used)
 		}
 		if err := vm.Resume(t.Context()); err != nil {
