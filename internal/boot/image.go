@@ -18,6 +18,11 @@ const (
 	protocolXLoadFlags = 0x020c
 )
 
+// MaxCmdline is the longest kernel command line on x86, in bytes (Linux,
+// COMMAND_LINE_SIZE less the final NUL). What is longer the kernel cuts off without a
+// word.
+const MaxCmdline = 2047
+
 // Image is an opened kernel file that [Load] can put into guest memory.
 type Image struct {
 	file     *os.File

@@ -98,7 +98,7 @@ func (m *machine) load(spec hypervisor.Machine) (boot.Entry, error) {
 		return boot.Entry{}, err
 	}
 	rand.Read(id)
-	line, err := cmdline(spec)
+	line, err := spec.KernelCmdline(cmdline...)
 	if err != nil {
 		return boot.Entry{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holtvm/holt/internal/boot"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/virtio"
 )
@@ -92,7 +93,7 @@ func TestArgumentErrors(t *testing.T) {
 		{"no vcpu", func(m *hypervisor.Machine) { m.VCPUs = 0 }, "0 vCPUs"},
 		{"no memory", func(m *hypervisor.Machine) { m.MemoryBytes = 0 }, "multiple of 1 MiB"},
 		{"odd memory", func(m *hypervisor.Machine) { m.MemoryBytes++ }, "multiple of 1 MiB"},
-		{"long command line", func(m *hypervisor.Machine) { m.Cmdline = strings.Repeat("x", maxCmdline) }, "at most 2047"},
+		{"long command line", func(m *hypervisor.Machine) { m.Cmdline = strings.Repeat("x", boot.MaxCmdline) }, "at most 2047"},
 		{"console", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{stub{kind: virtio.TypeConsole}} }, "virtio console device (type 3)"},
 		{"no tag", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{fsStub("", 1, 1024, 1024)} }, "without a tag"},
 		{"queues disagree", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{fsStub("root", 2, 1024, 1024)} }, "2 request queues announced, 2 queues in all"},
