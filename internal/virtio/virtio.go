@@ -8,7 +8,11 @@
 // transport carries it.
 package virtio
 
-import "github.com/holtvm/holt/internal/virtio/queue"
+import (
+	"fmt"
+
+	"github.com/holtvm/holt/internal/virtio/queue"
+)
 
 // DeviceType is a virtio device ID (virtio 1.2, section 5).
 type DeviceType uint32
@@ -42,7 +46,23 @@ const (
 	FeatureIndirectDesc uint64 = 1 << 28
 	FeatureEventIdx     uint64 = 1 << 29
 	FeatureVersion1     uint64 = 1 << 32
+
+	TransportFeatures = FeatureIndirectDesc | FeatureEventIdx | FeatureVersion1
 )
+
+// QueueConfig begins the configuration of a queue that a driver with these features
+// set up with size entries, of which the device takes at most most. Where its rings
+// are, the transport knows.
+func QueueConfig(size uint32, most uint16, features uint64) (queue.Config, error) {
+	if size > uint32(most) {
+		return queue.Config{}, fmt.Errorf("start virtqueue: size %d is more than the device's %d", size, most)
+	}
+	return queue.Config{
+		Size:     uint16(size),
+		EventIdx: features&FeatureEventIdx != 0,
+		Indirect: features&FeatureIndirectDesc != 0,
+	}, nil
+}
 
 // Device is one virtio device. A transport calls the methods from one goroutine
 // at a time per queue; a device guards what its queues share.

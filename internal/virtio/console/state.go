@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"github.com/holtvm/holt/internal/virtio"
 )
 
 const (
@@ -30,15 +32,9 @@ func (d *Device) SaveState() ([]byte, error) {
 
 // LoadState implements virtio.Device.
 func (d *Device) LoadState(state []byte) error {
-	if len(state) > maxState {
-		return fmt.Errorf("state of a console: %d bytes, more than %d", len(state), maxState)
-	}
 	var s State
-	if err := json.Unmarshal(state, &s); err != nil {
+	if err := virtio.DecodeState(state, maxState, &s, &s.Version, stateVersion); err != nil {
 		return fmt.Errorf("state of a console: %w", err)
-	}
-	if s.Version != stateVersion {
-		return fmt.Errorf("state of a console: version is %d, not %d", s.Version, stateVersion)
 	}
 	binary.LittleEndian.PutUint16(d.config[0:], s.Cols)
 	binary.LittleEndian.PutUint16(d.config[2:], s.Rows)

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"github.com/holtvm/holt/internal/virtio"
 )
 
 const (
@@ -44,18 +46,12 @@ func (d *Device) SaveState() ([]byte, error) {
 // LoadState implements virtio.Device. The state must be of a device with the same
 // tag and the same number of queues.
 func (d *Device) LoadState(state []byte) error {
-	if len(state) > maxState {
-		return fmt.Errorf("state of virtio-fs: %d bytes, more than %d", len(state), maxState)
-	}
 	var s State
-	if err := json.Unmarshal(state, &s); err != nil {
+	if err := virtio.DecodeState(state, maxState, &s, &s.Version, stateVersion); err != nil {
 		return fmt.Errorf("state of virtio-fs: %w", err)
 	}
 	queues := binary.LittleEndian.Uint32(d.config[tagSize:])
-	switch {
-	case s.Version != stateVersion:
-		return fmt.Errorf("state of virtio-fs: version is %d, not %d", s.Version, stateVersion)
-	case !bytes.Equal(s.Tag, d.tag()) || s.RequestQueues != queues:
+	if !bytes.Equal(s.Tag, d.tag()) || s.RequestQueues != queues {
 		return fmt.Errorf("state of virtio-fs: it is of %.40q with %d queues, not of %q with %d", s.Tag, s.RequestQueues, d.tag(), queues)
 	}
 	if err := d.server.LoadState(s.Server); err != nil {

@@ -1,7 +1,6 @@
 package mmio
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/holtvm/holt/internal/virtio"
@@ -120,17 +119,13 @@ func (q *virtqueue) start() {
 
 // resolve turns the registers into a queue.
 func (q *virtqueue) resolve() (*queue.Queue, error) {
-	if q.regs.Size > uint32(q.most) {
-		return nil, fmt.Errorf("start virtqueue: size %d is more than the device's %d", q.regs.Size, q.most)
+	cfg, err := virtio.QueueConfig(q.regs.Size, q.most, q.t.registers.driverFeatures)
+	if err != nil {
+		return nil, err
 	}
-	features := q.t.registers.driverFeatures
-	return queue.New(q.t.mem, queue.Config{
-		Size: uint16(q.regs.Size),
-		Desc: q.regs.Desc, Avail: q.regs.Driver, Used: q.regs.Device,
-		EventIdx:  features&virtio.FeatureEventIdx != 0,
-		Indirect:  features&virtio.FeatureIndirectDesc != 0,
-		NextAvail: q.regs.NextAvail,
-	}, q)
+	cfg.Desc, cfg.Avail, cfg.Used = q.regs.Desc, q.regs.Driver, q.regs.Device
+	cfg.NextAvail = q.regs.NextAvail
+	return queue.New(q.t.mem, cfg, q)
 }
 
 // stop takes the queue away from the device, whose requests in flight it waits

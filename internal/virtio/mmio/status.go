@@ -33,7 +33,7 @@ type registers struct {
 
 // offered are the feature bits that the driver may accept.
 func (t *Transport) offered() uint64 {
-	return t.dev.Features() | virtio.FeatureVersion1 | virtio.FeatureIndirectDesc | virtio.FeatureEventIdx
+	return t.dev.Features() | virtio.TransportFeatures
 }
 
 // acceptable reports whether a driver that understands this transport may have

@@ -3,6 +3,8 @@ package rng
 import (
 	"encoding/json"
 	"fmt"
+
+	"github.com/holtvm/holt/internal/virtio"
 )
 
 const (
@@ -21,15 +23,9 @@ func (d *Device) SaveState() ([]byte, error) { return json.Marshal(State{stateVe
 
 // LoadState implements virtio.Device.
 func (d *Device) LoadState(state []byte) error {
-	if len(state) > maxState {
-		return fmt.Errorf("state of an entropy device: %d bytes, more than %d", len(state), maxState)
-	}
 	var s State
-	if err := json.Unmarshal(state, &s); err != nil {
+	if err := virtio.DecodeState(state, maxState, &s, &s.Version, stateVersion); err != nil {
 		return fmt.Errorf("state of an entropy device: %w", err)
-	}
-	if s.Version != stateVersion {
-		return fmt.Errorf("state of an entropy device: version is %d, not %d", s.Version, stateVersion)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // transportFeatures are offered for every device.
-const transportFeatures = virtio.FeatureVersion1 | virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | featureProtocolFeatures
+const transportFeatures = virtio.TransportFeatures | featureProtocolFeatures
 
 // protocolFeatures is what the back end offers of the protocol for dev. QEMU
 // keeps the configuration space of some devices itself and warns on every start

@@ -66,21 +66,16 @@ func (r *ring) start(dev virtio.Device, mem *memTable, features uint64, with set
 
 // resolve turns a setup into a queue.
 func (r *ring) resolve(dev virtio.Device, mem *memTable, features uint64, with setup) (*queue.Queue, error) {
-	if most := dev.QueueSizes()[r.index]; with.size > uint32(most) {
-		return nil, fmt.Errorf("start virtqueue: size %d is more than the device's %d", with.size, most)
+	cfg, err := virtio.QueueConfig(with.size, dev.QueueSizes()[r.index], features)
+	if err != nil {
+		return nil, err
 	}
-	cfg := queue.Config{
-		Size:      uint16(with.size),
-		EventIdx:  features&virtio.FeatureEventIdx != 0,
-		Indirect:  features&virtio.FeatureIndirectDesc != 0,
-		NextAvail: with.base,
-	}
+	cfg.NextAvail = with.base
 	for _, a := range []struct {
 		name string
 		user uint64
 		to   *uint64
 	}{{"descriptor table", with.desc, &cfg.Desc}, {"available ring", with.avail, &cfg.Avail}, {"used ring", with.used, &cfg.Used}} {
-		var err error
 		if *a.to, err = mem.guestAddr(a.user); err != nil {
 			return nil, fmt.Errorf("start virtqueue: %s: %w", a.name, err)
 		}

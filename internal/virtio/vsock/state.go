@@ -3,6 +3,8 @@ package vsock
 import (
 	"encoding/json"
 	"fmt"
+
+	"github.com/holtvm/holt/internal/virtio"
 )
 
 const (
@@ -46,16 +48,11 @@ func (d *Device) SaveState() ([]byte, error) {
 // (5.10.6.7). A Dial that the guest answers before it has heard of that may end with
 // them.
 func (d *Device) LoadState(state []byte) error {
-	if len(state) > maxState {
-		return fmt.Errorf("state of a vsock device: %d bytes, more than %d", len(state), maxState)
-	}
 	var s State
-	if err := json.Unmarshal(state, &s); err != nil {
+	if err := virtio.DecodeState(state, maxState, &s, &s.Version, stateVersion); err != nil {
 		return fmt.Errorf("state of a vsock device: %w", err)
 	}
 	switch {
-	case s.Version != stateVersion:
-		return fmt.Errorf("state of a vsock device: version is %d, not %d", s.Version, stateVersion)
 	case s.GuestCID < minGuestCID || s.GuestCID > maxGuestCID:
 		return fmt.Errorf("state of a vsock device: guest_cid is %d, not %d to %d", s.GuestCID, minGuestCID, uint64(maxGuestCID))
 	case s.LastPort < firstEphemeral || s.LastPort == portAny:
