@@ -30,6 +30,11 @@ type module struct {
 	Group string `json:"group"`
 }
 
+// path is the module's file in the initramfs that is unpacked in dir.
+func (m module) path(dir string) string {
+	return filepath.Join(dir, "modules", filepath.Base(m.File))
+}
+
 // readManifest reads dir/modules.json. Without one everything is built in.
 func readManifest(dir string) ([]module, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "modules.json"))
@@ -52,7 +57,7 @@ func loadModules(dir string, modules []module, group string) error {
 		if m.Group != group {
 			continue
 		}
-		if err := loadModule(filepath.Join(dir, "modules", filepath.Base(m.File))); err != nil {
+		if err := loadModule(m.path(dir)); err != nil {
 			return moduleError(m, err)
 		}
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +19,7 @@ func loadKVM(dir string, modules []module) error {
 			continue
 		}
 		vendor := strings.HasPrefix(m.Name, "kvm_")
-		err := loadModule(filepath.Join(dir, "modules", filepath.Base(m.File)))
+		err := loadModule(m.path(dir))
 		switch {
 		case err == nil && vendor:
 			return nil

@@ -74,10 +74,7 @@ func (d *device) connect(vm *kvmapi.VM) error {
 }
 
 // interrupt is a line that the machine itself raises.
-type interrupt struct {
-	fd  int
-	gsi uint32
-}
+type interrupt struct{ fd int }
 
 // addInterrupt makes an edge-triggered interrupt line.
 func (m *machine) addInterrupt(gsi uint32) (interrupt, error) {
@@ -85,7 +82,7 @@ func (m *machine) addInterrupt(gsi uint32) (interrupt, error) {
 	if err != nil {
 		return interrupt{}, fmt.Errorf("make interrupt %d: %w", gsi, err)
 	}
-	i := interrupt{fd, gsi}
+	i := interrupt{fd}
 	m.irqs = append(m.irqs, i)
 	return i, m.vm.IRQFD(fd, gsi)
 }

@@ -23,9 +23,7 @@ func (v *vm) Pause(ctx context.Context) error {
 		return nil
 	}
 	v.m.gate.set(true)
-	for _, c := range v.m.vcpus {
-		c.kick()
-	}
+	v.m.kick()
 	if !v.m.gate.awaitAll(ctx) {
 		v.m.gate.set(false)
 		if ctx.Err() != nil {

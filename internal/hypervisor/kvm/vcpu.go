@@ -70,6 +70,13 @@ func (c *vcpu) kick() {
 	}
 }
 
+// kick makes every vCPU come out of the guest. The gate is closed, or finished.
+func (m *machine) kick() {
+	for _, c := range m.vcpus {
+		c.kick()
+	}
+}
+
 // used is the processor time of the vCPU's thread so far.
 func (c *vcpu) used() time.Duration {
 	if tid := c.tid.Load(); tid != 0 {

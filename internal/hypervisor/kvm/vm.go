@@ -35,9 +35,7 @@ func start(m *machine) *vm {
 func (v *vm) supervise() {
 	end := <-v.m.ended
 	v.m.gate.finish()
-	for _, c := range v.m.vcpus {
-		c.kick()
-	}
+	v.m.kick()
 	v.threads.Wait()
 	v.pausing.Lock() // a pause under way ends by itself: the gate is finished
 	v.over = true
