@@ -143,7 +143,7 @@ func (t *turns) start(ctx context.Context, c *kvmSide) (figures, error) {
 		took = time.Since(begin)
 		return cmd.Process.Signal(c.end)
 	})
-	return figures{"time": float64(took.Microseconds()) / 1000}, err
+	return figures{"time": milliseconds(took)}, err
 }
 
 // memory measures what a side's processes take while its guest is idle.

@@ -10,10 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/holtvm/holt/internal/kernel"
+	"github.com/holtvm/holt/internal/vmtest"
 )
 
 const (
@@ -37,16 +36,12 @@ func (b *bench) outerRounds(ctx context.Context, w kvmWork) (rounds roundList, e
 	if err != nil {
 		return nil, err
 	}
-	k, err := b.outerKernel()
-	if err != nil {
-		return nil, err
-	}
 	w.Outer = true
 	n := w.Rounds
 	for try := 1; len(rounds) < n; try++ {
 		w.Rounds = n - len(rounds)
 		progress("%s: in an outer VM; here, %s", w.Benchmark, b.kvm.Detail)
-		some, err := b.outerRun(ctx, self, k, w)
+		some, err := b.outerRun(ctx, self, w)
 		rounds = append(rounds, some...)
 		switch {
 		case errors.Is(err, errSilent) && try < outerTries:
@@ -70,29 +65,13 @@ func (b *bench) copySelf() (string, error) {
 	return path, os.WriteFile(path, program, 0o755)
 }
 
-// outerKernel is the name of a kernel that has KVM. Holt's own has not.
-func (b *bench) outerKernel() (string, error) {
-	kernels, err := kernel.Open(b.dirs).List()
-	for _, k := range kernels {
-		if slices.ContainsFunc(k.Modules, func(m kernel.Module) bool { return m.Group == "kvm" }) {
-			return k.Name, nil
-		}
-	}
-	return "", errors.Join(errors.New("no kernel for an outer VM has KVM: `holt kernel fetch` gets one"), err)
-}
-
 // outerRun returns the rounds that an outer VM finished, and why no more.
-func (b *bench) outerRun(ctx context.Context, self, kernelName string, w kvmWork) (rounds roundList, err error) {
+func (b *bench) outerRun(ctx context.Context, self string, w kvmWork) (rounds roundList, err error) {
 	argument, err := json.Marshal(w)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"run", "--backend", "qemu", "--nested", "-m", outerMemory, "--rootfs", "/", "--overlay",
-		"--kernel", kernelName, "-e", "PATH", "-w", "/"}
-	for _, dir := range []string{b.temp, filepath.Dir(w.Holt), w.Data} {
-		// They may be below a directory that is the guest's own, such as /tmp.
-		args = append(args, "-v", dir+":"+dir+":ro")
-	}
+	args := append(vmtest.OuterVM(outerMemory, b.temp, filepath.Dir(w.Holt), w.Data), "-e", "PATH", "-w", "/")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cmd := exec.CommandContext(ctx, w.Holt, append(args, "--", self, insideCommand, string(argument))...)

@@ -71,7 +71,7 @@ func (c *contender) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	t, err := c.start(ctx)
-	c.times = append(c.times, float64(t.Microseconds())/1000)
+	c.times = append(c.times, milliseconds(t))
 	return err
 }
 

@@ -67,7 +67,7 @@ func TestOuterVMArguments(t *testing.T) {
 		l := lane{repo: "/src", holt: c.holt, tested: c.holt, backend: "kvm", memory: "2G", filter: "TestA"}
 		got := strings.Join(l.inOuterVM(t.Context(), p, "/src/bin/lane/p.test").Args, " ")
 		for _, want := range []string{
-			c.holt + " run --backend qemu --nested -m 2G", "-v /src:/src:ro -w /src/test/kvm", c.mapped,
+			c.holt + " run --backend qemu --nested -m 2G", "-v /src:/src:ro", "-w /src/test/kvm", c.mapped,
 			"-e HOLT_HOME=/srv/holt", "-e HOLT_BACKEND=kvm", "-e HOLT_BIN=" + c.holt,
 			"-- /src/bin/lane/p.test -test.v", "-test.run TestA -test.skip ^TestB$",
 		} {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/holtvm/holt/internal/vmtest"
 )
 
 const (
@@ -49,21 +51,15 @@ func (l *lane) environment() []string {
 	return []string{"HOLT_BACKEND=" + l.backend, "HOLT_BIN=" + l.tested}
 }
 
-// inOuterVM is the command that runs a part's test binary in an outer VM. This
-// host's files are at their places there. What is written goes to the guest's
-// memory; its /tmp, where Holt keeps what runs, is its own.
+// inOuterVM is the command that runs a part's test binary in an outer VM, whose
+// /tmp, where Holt keeps what runs, is its own.
 func (l *lane) inOuterVM(ctx context.Context, p part, binary string) *exec.Cmd {
-	args := []string{
-		"run", "--backend", "qemu", "--nested", "-m", l.memory,
-		"--timeout", (p.timeout + bootTime).String(),
-		"--rootfs", "/", "--overlay",
-		// Both may be below a directory that is the guest's own, such as /tmp.
-		"-v", l.repo + ":" + l.repo + ":ro",
-		"-w", filepath.Join(l.repo, p.pkg),
-	}
+	dirs := []string{l.repo}
 	if dir := filepath.Dir(l.holt); !strings.HasPrefix(dir, l.repo+"/") {
-		args = append(args, "-v", dir+":"+dir+":ro")
+		dirs = append(dirs, dir)
 	}
+	args := append(vmtest.OuterVM(l.memory, dirs...),
+		"-w", filepath.Join(l.repo, p.pkg), "--timeout", (p.timeout + bootTime).String())
 	for _, entry := range os.Environ() {
 		if key, _, _ := strings.Cut(entry, "="); passedOn(key) {
 			args = append(args, "-e", entry)
