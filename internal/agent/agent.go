@@ -144,6 +144,9 @@ func (a *agent) hello() agentproto.Hello {
 // prepare makes the guest what spec says, up to the main program.
 func (a *agent) prepare(spec agentproto.BootSpec) error {
 	if spec.Nested {
+		if err := awaitTSC("/sys"); err != nil {
+			return err
+		}
 		if err := loadKVM("/", a.modules); err != nil {
 			return err
 		}

@@ -3,7 +3,10 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +32,36 @@ func loadKVM(dir string, modules []module) error {
 		}
 	}
 	return nil
+}
+
+// awaitTSC waits until the kernel has measured the TSC's frequency for good, with
+// sysfs mounted at dir meanwhile. KVM notes the frequency when it is loaded, for its
+// guests. If that was the first, hasty measurement of a busy machine and the second
+// one differs by more than KVM's tolerance of 250 ppm, a KVM without TSC scaling
+// loses track of its guests' TSCs (Linux 6.1, kvm_set_tsc_khz): each timer of theirs
+// then comes late, by as long as this guest is up.
+func awaitTSC(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("sysfs", dir, "sysfs", 0, ""); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	settled(filepath.Join(dir, "devices/system/clocksource/clocksource0/current_clocksource"), 10*time.Second)
+	if err := unix.Unmount(dir, 0); err != nil {
+		return fmt.Errorf("unmount sysfs: %w", err)
+	}
+	return nil
+}
+
+// settled waits until the clocksource that the file names is another than the one
+// for the time between the TSC's two measurements, or until it has waited for most.
+func settled(file string, most time.Duration) {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if name, err := os.ReadFile(file); err != nil || string(name) != "tsc-early\n" {
+			return
+		}
+	}
 }
 
 // refused says whether err is how a module says that it does not support this

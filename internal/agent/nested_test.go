@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,33 @@ func TestLoadKVMNamesTheModule(t *testing.T) {
 		if !errors.As(err, &e) || e.Kind != agentproto.KindModule || !strings.Contains(e.Message, "load kernel module "+name+":") {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+}
+
+func TestSettled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "current_clocksource")
+	write := func(name string) {
+		if err := os.WriteFile(file, []byte(name+"\n"), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	begin := time.Now()
+	settled(file, time.Minute) // there is none
+	write("kvm-clock")
+	settled(file, time.Minute)
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("waits for what is settled: %v", took)
+	}
+	write("tsc-early")
+	settled(file, 20*time.Millisecond) // comes back
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		write("tsc")
+	}()
+	begin = time.Now()
+	settled(file, time.Minute)
+	if took := time.Since(begin); took < 50*time.Millisecond || took > 30*time.Second {
+		t.Errorf("waited for %v, the clock settled after 50ms", took)
 	}
 }
 
