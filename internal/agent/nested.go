@@ -41,11 +41,8 @@ func loadKVM(dir string, modules []module) error {
 // loses track of its guests' TSCs (Linux 6.1, kvm_set_tsc_khz): each timer of theirs
 // then comes late, by as long as this guest is up.
 func awaitTSC(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("sysfs", dir, "sysfs", 0, ""); err != nil {
-		return fmt.Errorf("mount sysfs: %w", err)
+	if err := mountAt(dir, volume{"sysfs", "sysfs", nil, attrData}); err != nil {
+		return mountError(dir, err)
 	}
 	settled(filepath.Join(dir, "devices/system/clocksource/clocksource0/current_clocksource"), 10*time.Second)
 	if err := unix.Unmount(dir, 0); err != nil {
