@@ -19,8 +19,11 @@ type DeviceType uint32
 
 // The devices that Holt has.
 const (
+	TypeNet     DeviceType = 1
+	TypeBlock   DeviceType = 2
 	TypeConsole DeviceType = 3
 	TypeEntropy DeviceType = 4
+	TypeBalloon DeviceType = 5
 	TypeVsock   DeviceType = 19
 	TypeFS      DeviceType = 26
 )
@@ -28,6 +31,12 @@ const (
 // String is the device's short name, as logs and errors show it.
 func (t DeviceType) String() string {
 	switch t {
+	case TypeNet:
+		return "net"
+	case TypeBlock:
+		return "blk"
+	case TypeBalloon:
+		return "balloon"
 	case TypeConsole:
 		return "console"
 	case TypeEntropy:

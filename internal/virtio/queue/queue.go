@@ -111,6 +111,10 @@ func New(mem *guestmem.Memory, cfg Config, irq Interrupter) (*Queue, error) {
 // Size returns the number of entries.
 func (q *Queue) Size() uint16 { return q.size }
 
+// Memory is the guest memory that the rings and all buffers are in. It may be
+// used as long as the queue.
+func (q *Queue) Memory() *guestmem.Memory { return q.mem }
+
 // NextAvail is the position from which a queue started later goes on, once
 // everything popped has been pushed.
 func (q *Queue) NextAvail() uint16 { return q.nextAvail }
