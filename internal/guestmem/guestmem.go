@@ -32,9 +32,10 @@ type Region struct {
 }
 
 type mapping struct {
-	guest uint64
-	host  []byte
-	whole []byte // what is unmapped in the end; host lies in it
+	guest  uint64
+	host   []byte
+	whole  []byte // what is unmapped in the end; host lies in it
+	shared bool   // backed by a file
 }
 
 // Memory is a set of mapped regions. It does not change after [Map], so any
@@ -67,7 +68,7 @@ func Map(regions []Region) (*Memory, error) {
 			m.Close()
 			return nil, fmt.Errorf("map guest memory: %d bytes at %#x: %w", r.Size, r.GuestAddr, err)
 		}
-		m.maps = append(m.maps, mapping{r.GuestAddr, host, whole})
+		m.maps = append(m.maps, mapping{r.GuestAddr, host, whole, r.File != nil})
 	}
 	return m, nil
 }
