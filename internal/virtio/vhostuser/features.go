@@ -14,7 +14,9 @@ const transportFeatures = virtio.TransportFeatures | featureProtocolFeatures
 // about a back end that offers one.
 func protocolFeatures(dev virtio.Device) uint64 {
 	f := protocolMQ | protocolReplyAck | protocolResetDevice
-	if t := dev.Type(); t != virtio.TypeFS && t != virtio.TypeEntropy {
+	switch dev.Type() {
+	case virtio.TypeFS, virtio.TypeEntropy, virtio.TypeNet:
+	default:
 		f |= protocolConfig
 	}
 	return f

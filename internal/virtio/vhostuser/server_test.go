@@ -238,11 +238,16 @@ func (configDevice) ReadConfig(off uint32, p []byte) {
 	virtio.ReadConfigSpace([]byte("config"), off, p)
 }
 
+// netDevice has one that QEMU keeps itself.
+type netDevice struct{ configDevice }
+
+func (netDevice) Type() virtio.DeviceType { return virtio.TypeNet }
+
 func TestOffersNoConfigurationThatQEMUKeepsItself(t *testing.T) {
 	for _, c := range []struct {
 		dev  virtio.Device
 		want bool
-	}{{&rng.Device{}, false}, {configDevice{&rng.Device{}}, true}} {
+	}{{&rng.Device{}, false}, {configDevice{&rng.Device{}}, true}, {netDevice{configDevice{&rng.Device{}}}, false}} {
 		f := connect(t, c.dev)
 		got := le.Uint64(f.get(reqGetProtocolFeatures))&protocolConfig != 0
 		if got != c.want {
