@@ -25,7 +25,7 @@ var (
 
 var arrows = []arrow{
 	{
-		from:  []string{"internal/fsserver/...", "internal/usernet/..."},
+		from:  []string{"internal/fsserver/...", "internal/usernet/...", "internal/diskimage"},
 		never: slices.Concat(machinery, above),
 		why:   "a backend knows no virtio, so it is tested and used without a device",
 	},
@@ -37,7 +37,7 @@ var arrows = []arrow{
 	},
 	{
 		from:  transports,
-		never: slices.Concat(hypervisors, above, []string{"internal/fsserver/...", "internal/usernet/..."}),
+		never: slices.Concat(hypervisors, above, []string{"internal/fsserver/...", "internal/usernet/...", "internal/diskimage"}),
 		why:   "a transport carries any device and serves any hypervisor",
 	},
 	{
@@ -62,9 +62,9 @@ var arrows = []arrow{
 		why:   "a program that embeds Holt does not get its command line",
 	},
 	{
-		from:  []string{"internal/guestmem", "internal/kvmapi", "internal/virtio/eventfd"},
+		from:  []string{"internal/guestmem", "internal/kvmapi", "internal/virtio/eventfd", "internal/netframe"},
 		never: []string{".", "internal/..."},
-		why:   "these are leaves: guest memory, the KVM ABI and eventfds know nobody",
+		why:   "these are leaves: guest memory, the KVM ABI, eventfds and frames know nobody",
 	},
 	{
 		from: []string{"internal/agent/...", "internal/agentclient/..."},
@@ -91,13 +91,13 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// A device knows virtio, queues, guest memory, the limited log and the one backend
-// it serves.
+// A device knows virtio, queues, guest memory, network frames, the limited log and
+// the one backend that it serves.
 // What else it imports of Holt's own would make two devices depend on each
 // other or on the machine.
 func TestDevicesKnowOneBackend(t *testing.T) {
-	allowed := []string{"internal/virtio", "internal/virtio/queue", "internal/guestmem", "internal/guestlog"}
-	backends := []string{"internal/fsserver", "internal/usernet"}
+	allowed := []string{"internal/virtio", "internal/virtio/queue", "internal/guestmem", "internal/guestlog", "internal/netframe"}
+	backends := []string{"internal/fsserver", "internal/usernet", "internal/diskimage"}
 	seen := map[string]string{}
 	for _, s := range load(t).sources {
 		if s.test || !isDevice(s.pkg) {
@@ -107,7 +107,7 @@ func TestDevicesKnowOneBackend(t *testing.T) {
 			switch {
 			case slices.Contains(allowed, imported) || strings.HasPrefix(imported, s.pkg+"/"):
 			case !slices.Contains(backends, imported):
-				t.Errorf("%s imports %s: a device imports virtio, virtio/queue, guestmem, guestlog and one backend", s.path, imported)
+				t.Errorf("%s imports %s: a device imports virtio, virtio/queue, guestmem, guestlog, netframe and one backend", s.path, imported)
 			case seen[s.pkg] != "" && seen[s.pkg] != imported:
 				t.Errorf("%s imports %s, and the package already %s", s.path, imported, seen[s.pkg])
 			default:

@@ -10,14 +10,20 @@ import (
 // module that is only another one's need says whose.
 var modules = map[string]string{
 	"github.com/creack/pty":                "terminals for tests of the command line",
+	"github.com/google/btree":              "needed by gvisor",
 	"github.com/hanwen/go-fuse/v2":         "the FUSE protocol behind virtio-fs",
 	"github.com/inconshreveable/mousetrap": "needed by cobra",
 	"github.com/klauspost/compress":        "zstd and gzip: kernels, modules, packages",
+	"github.com/miekg/dns":                 "DNS messages",
 	"github.com/pierrec/lz4/v4":            "lz4 payloads of kernels",
 	"github.com/spf13/cobra":               "the command line",
 	"github.com/spf13/pflag":               "needed by cobra",
 	"github.com/ulikunitz/xz":              "xz: kernels, modules, packages",
+	"golang.org/x/exp":                     "needed by gvisor",
+	"golang.org/x/net":                     "needed by miekg/dns",
 	"golang.org/x/sys":                     "system calls and the KVM ABI",
+	"golang.org/x/time":                    "needed by gvisor",
+	"gvisor.dev/gvisor":                    "the TCP/IP stack behind a guest's network",
 	"golang.org/x/term":                    "raw mode and size of the caller's terminal",
 }
 
