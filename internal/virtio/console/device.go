@@ -18,9 +18,10 @@ const (
 	featureSize = 1 << 0 // VIRTIO_CONSOLE_F_SIZE, 5.3.3
 )
 
-// Device is a console. What the guest prints goes to a writer, on the goroutine
-// that serves the queue: a writer that blocks holds back the guest. What the
-// host types goes to the guest through Write.
+// Device is a console. What the guest prints goes to a writer at once, on the
+// goroutine that serves the queue: nothing is left behind when the guest dies. A
+// writer that blocks holds back the guest, whose kernel waits for each piece with
+// its interrupts off. What the host types goes to the guest through Write.
 type Device struct {
 	out   io.Writer
 	tx    *queue.Queue

@@ -53,3 +53,25 @@ func TestStopUnderEndlessBuffers(t *testing.T) {
 		t.Errorf("Write: %v", err)
 	}
 }
+
+// TestBoundsARequest: a request that names the same memory again and again is
+// printed up to a limit.
+func TestBoundsARequest(t *testing.T) {
+	const most = 64 << 10
+	var out buffer
+	d := virtiotest.Start(t, console.New(&out, 0, 0), virtiotest.Options{})
+	q := d.Queue(1)
+	for _, n := range []int{20 << 10, most} {
+		b := virtiotest.Buf{Addr: 1 << 20, Len: n}
+		q.Offer(q.Chain(b, b, b, b))
+		q.Kick()
+		q.WaitUsed()
+		if got := out.b.Len(); got != most {
+			t.Errorf("four times %d bytes: %d were printed, want %d", n, got, most)
+		}
+		out.b.Reset()
+	}
+	if q.Do([]byte("and on"), 0); out.b.String() != "and on" {
+		t.Errorf("after it: %q", out.b.String())
+	}
+}

@@ -4,6 +4,11 @@ import (
 	"io"
 )
 
+// maxPrint is how many bytes of one request are printed. A driver prints a page at
+// most; a hostile one could have the same memory printed many times over, and keep
+// StopQueue waiting.
+const maxPrint = 64 << 10
+
 // print hands everything in the transmit queue to the writer. Errors of the
 // writer are its own affair: the guest must not stop for them.
 func (d *Device) print() {
@@ -18,8 +23,13 @@ func (d *Device) print() {
 			}
 			return
 		}
+		left := maxPrint
 		for _, b := range d.chain.Readable {
-			_, _ = d.out.Write(b)
+			n := min(len(b), left)
+			_, _ = d.out.Write(b[:n])
+			if left -= n; left == 0 {
+				break
+			}
 		}
 		d.tx.Push(&d.chain, 0)
 		d.tx.Signal()
