@@ -23,6 +23,12 @@ import (
 var ErrReset = errors.New("the guest kernel reset the machine")
 
 // Machine describes the virtual machine to start.
+//
+// Console also gets, on QEMU, what the guest prints on a virtio console among the
+// devices, in the order of printing; our own machine leaves that to the device,
+// which is made with a writer. So where both are the same writer, its Write is
+// called from several goroutines. It must not block: the guest's vCPUs wait for it,
+// and so does Kill. A nil Console drops what the serial port prints.
 type Machine struct {
 	VCPUs       int             // 1 or more
 	MemoryBytes uint64          // guest memory; a multiple of 1 MiB
@@ -32,7 +38,7 @@ type Machine struct {
 	Nested      bool            // the guest may run guests of its own, if this host's processor lets it
 	KernelLog   bool            // the whole kernel log goes to the console, not only its errors
 	Devices     []virtio.Device // attached in this order
-	Console     io.Writer       // gets the serial console's bytes, from one goroutine, and must not block: Kill waits for it; nil drops them
+	Console     io.Writer       // gets what the guest prints on its serial port; see above
 	Logger      *slog.Logger    // nil drops what would be logged
 }
 
@@ -68,6 +74,13 @@ type VM interface {
 	// Resume lets a paused machine go on. It is an error when the machine has
 	// ended.
 	Resume(ctx context.Context) error
+	// Hold keeps the vCPUs from running, or lets them go on, beside Pause and
+	// whatever that says. Devices and the other methods go on, but what QEMU has
+	// to answer waits for the end of the hold. It does not wait until the last
+	// vCPU has stopped, which takes well under a millisecond, and does nothing to
+	// a machine that has ended. It is for short holds, often repeated: the
+	// guest's watchdogs are not told.
+	Hold(held bool)
 	// CPUTime is the processor time that the machine used so far: its vCPUs
 	// and what emulates them. A guest that makes no progress shows itself by
 	// it. It stays readable after Done.

@@ -5,17 +5,30 @@ import (
 	"sync"
 )
 
-// gate lets vCPU threads into the guest. Closed, it holds them (the machine is
-// paused); finished, it sends them home. Closing stops those that come to it:
-// whoever closes it also kicks those that are inside.
+// gate lets vCPU threads into the guest. Closed, it holds them; finished, it sends
+// them home. Closing stops those that come to it: whoever closes it also kicks
+// those that are inside. There are two reasons to close it, and it is open when
+// there is neither.
 type gate struct {
 	mu       sync.Mutex
 	changed  sync.Cond
-	closed   bool
+	closed   [reasons]bool
 	finished bool
 	threads  int // that run or will
 	waiting  int // that stand before the closed gate
 }
+
+// reason is why the gate is closed.
+type reason int
+
+const (
+	pause   reason = iota // the machine is paused
+	hold                  // the vCPUs had their share of the processors for now
+	reasons = iota
+)
+
+// shut reports whether threads have to wait.
+func (g *gate) shut() bool { return (g.closed[pause] || g.closed[hold]) && !g.finished }
 
 func newGate(threads int) *gate {
 	g := &gate{threads: threads}
@@ -29,10 +42,10 @@ func newGate(threads int) *gate {
 func (g *gate) enter(opened func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed && !g.finished {
+	if g.shut() {
 		g.waiting++
 		g.changed.Broadcast() // once: threads that wait must not wake each other
-		for g.closed && !g.finished {
+		for g.shut() {
 			g.changed.Wait()
 		}
 		g.waiting--
@@ -46,9 +59,9 @@ func (g *gate) leave() {
 	g.change(func() { g.threads-- })
 }
 
-// set closes the gate, or opens it.
-func (g *gate) set(closed bool) {
-	g.change(func() { g.closed = closed })
+// set closes the gate for a reason, or takes the reason back.
+func (g *gate) set(why reason, closed bool) {
+	g.change(func() { g.closed[why] = closed })
 }
 
 // finish opens the gate to nowhere.

@@ -57,7 +57,7 @@ func TestGateHoldsEverybody(t *testing.T) {
 	within(t, "closing and opening", func() {
 		// A thousand times, or as often as a slow machine can in a while.
 		for i, end := 0, time.Now().Add(2*time.Second); i < 1000 && time.Now().Before(end); i++ {
-			g.set(true)
+			g.set(pause, true)
 			kick()
 			if !g.awaitAll(t.Context()) {
 				t.Error("a gate that is not finished says so")
@@ -68,7 +68,7 @@ func TestGateHoldsEverybody(t *testing.T) {
 					t.Errorf("round %d: %d are inside a closed gate", i, k)
 				}
 			}
-			g.set(false)
+			g.set(pause, false)
 			if i%2 == 0 {
 				runtime.Gosched() // else it closes again before anybody woke
 			}
@@ -88,10 +88,10 @@ func TestGateFinishes(t *testing.T) {
 		do   func(g *gate)
 	}{
 		{"open", func(*gate) {}},
-		{"closed", func(g *gate) { g.set(true) }},
+		{"closed", func(g *gate) { g.set(pause, true) }},
 		{"closed, and opened later", func(g *gate) {
-			g.set(true)
-			defer g.set(false)
+			g.set(pause, true)
+			defer g.set(pause, false)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestGateFinishes(t *testing.T) {
 					t.Error("somebody is held there")
 				}
 			})
-			g.set(false)
+			g.set(pause, false)
 			if g.enter(func() {}) {
 				t.Error("opens again")
 			}
@@ -118,7 +118,7 @@ func TestGateFinishes(t *testing.T) {
 // never comes.
 func TestGateEndWhileClosing(t *testing.T) {
 	g := newGate(2) // of which none comes
-	g.set(true)
+	g.set(pause, true)
 	answer := make(chan bool)
 	go func() { answer <- g.awaitAll(t.Context()) }()
 	select {
@@ -138,7 +138,7 @@ func TestGateEndWhileClosing(t *testing.T) {
 func TestGateForgetsWhoLeft(t *testing.T) {
 	g := newGate(2)
 	g.leave()
-	g.set(true)
+	g.set(pause, true)
 	go g.enter(func() {})
 	within(t, "waiting for the other", func() {
 		if !g.awaitAll(t.Context()) {
@@ -151,7 +151,7 @@ func TestGateForgetsWhoLeft(t *testing.T) {
 // TestGateStopsWaiting: whoever waits for everybody can give up.
 func TestGateStopsWaiting(t *testing.T) {
 	g := newGate(1) // which never comes
-	g.set(true)
+	g.set(pause, true)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(time.Millisecond, cancel)
 	within(t, "giving up", func() {
@@ -159,4 +159,47 @@ func TestGateStopsWaiting(t *testing.T) {
 			t.Error("nobody came, and everybody is there")
 		}
 	})
+}
+
+// TestGateReasons: the gate is open only when there is no reason to close it.
+func TestGateReasons(t *testing.T) {
+	g := newGate(1)
+	var inside atomic.Int32
+	var c fakeVCPU
+	var thread sync.WaitGroup
+	thread.Go(func() { c.run(g, &inside) })
+	shut := func(why reason, closed bool) {
+		g.set(why, closed)
+		c.kicked.Store(closed)
+	}
+	comesOut := func(after string) {
+		t.Helper()
+		within(t, after, func() {
+			if !g.awaitAll(t.Context()) {
+				t.Errorf("%s: the gate is finished", after)
+			}
+		})
+		time.Sleep(time.Millisecond)
+		if inside.Load() != 0 {
+			t.Errorf("%s: it is inside", after)
+		}
+	}
+	shut(hold, true)
+	comesOut("held")
+	shut(pause, true)
+	comesOut("held and paused")
+	g.set(hold, false)
+	comesOut("paused")
+	g.set(hold, true)
+	g.set(pause, false)
+	comesOut("held again")
+	g.set(hold, false)
+	within(t, "opening", func() {
+		for inside.Load() == 0 {
+			time.Sleep(time.Microsecond)
+		}
+	})
+	g.finish()
+	c.kicked.Store(true)
+	within(t, "going home", thread.Wait)
 }

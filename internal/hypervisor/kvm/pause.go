@@ -22,10 +22,10 @@ func (v *vm) Pause(ctx context.Context) error {
 	case v.paused:
 		return nil
 	}
-	v.m.gate.set(true)
+	v.m.gate.set(pause, true)
 	v.m.kick()
 	if !v.m.gate.awaitAll(ctx) {
-		v.m.gate.set(false)
+		v.m.gate.set(pause, false)
 		if ctx.Err() != nil {
 			return fmt.Errorf("pause: %w", context.Cause(ctx))
 		}
@@ -54,6 +54,20 @@ func (v *vm) Resume(context.Context) error {
 		d.transport.Resume()
 	}
 	v.paused = false
-	v.m.gate.set(false)
+	v.m.gate.set(pause, false)
 	return nil
+}
+
+// Hold implements hypervisor.VM. vCPUs that the guest has halted are held, too:
+// the next interrupt would wake them.
+func (v *vm) Hold(held bool) {
+	v.pausing.Lock() // a machine that has ended has no vCPUs to kick
+	defer v.pausing.Unlock()
+	if v.over {
+		return
+	}
+	v.m.gate.set(hold, held)
+	if held {
+		v.m.kick()
+	}
 }

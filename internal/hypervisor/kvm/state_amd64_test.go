@@ -74,7 +74,7 @@ func TestStateGoesOnInAnotherMachine(t *testing.T) {
 	if err := second.loadState(state); err != nil {
 		t.Fatal(err)
 	}
-	second.gate.set(true)
+	second.gate.set(pause, true)
 	vm := start(second)
 	t.Cleanup(vm.Kill)
 	vm.paused = true

@@ -14,7 +14,7 @@ type vm struct {
 	done    chan struct{}
 	err     error // set before done is closed
 
-	pausing sync.Mutex // pauses, resumes and the end take turns
+	pausing sync.Mutex // pauses, resumes, holds and the end take turns
 	paused  bool
 	over    bool
 }

@@ -63,6 +63,15 @@ func childEnv() []string {
 
 func (c *child) kill() { _ = c.cmd.Process.Kill() } // fails only when it has ended
 
+// stop stops the process, or lets it go on. A kill ends it either way.
+func (c *child) stop(stopped bool) {
+	sig := syscall.SIGCONT
+	if stopped {
+		sig = syscall.SIGSTOP
+	}
+	_ = c.cmd.Process.Signal(sig) // fails only when it has ended
+}
+
 // status is how the process ended, to be asked after exited.
 func (c *child) status() syscall.WaitStatus {
 	return c.cmd.ProcessState.Sys().(syscall.WaitStatus)

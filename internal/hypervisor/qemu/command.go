@@ -11,8 +11,8 @@ import (
 // Descriptors that the child inherits, in the order of its files.
 const (
 	qmpFD         = 3
-	serialFD      = 4
-	firstDeviceFD = 5 // and one more for each further device
+	consoleFD     = 4
+	firstDeviceFD = 5 // and one more for each further device that we serve
 )
 
 // machineType is a q35 without what no guest of ours uses. Each absent part is
@@ -60,16 +60,26 @@ func (b *Backend) arguments(m hypervisor.Machine) ([]string, error) {
 		"-append", cmdline,
 		"-chardev", socket("qmp", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
-		"-chardev", socket("serial", serialFD),
-		"-serial", "chardev:serial",
 	)
+	args = append(args, consoleOptions()...)
+	fd := firstDeviceFD
 	for i, dev := range m.Devices {
+		if own := standIn(dev.Type()); own != nil {
+			args = append(args, own...)
+			continue
+		}
 		id := "dev" + strconv.Itoa(i)
-		front, err := frontend(dev)
+		front, err := frontend(dev, id)
 		if err != nil {
 			return nil, err
 		}
-		args = append(args, "-chardev", socket(id, firstDeviceFD+i), "-device", front+",chardev="+id)
+		chardev := socket(id, fd)
+		if calls(dev) {
+			chardev = fmt.Sprintf("socket,id=%s,path=%s", id, descriptorPath(fd))
+		}
+		args = append(args, "-chardev", chardev)
+		args = append(args, front...)
+		fd++
 	}
 	return args, nil
 }

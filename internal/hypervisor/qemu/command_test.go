@@ -49,9 +49,12 @@ func TestArguments(t *testing.T) {
 				Cmdline:   "holt.log=debug",
 				Devices: []virtio.Device{
 					fsStub("root", 1, 1024, 1024),
+					stub{kind: virtio.TypeConsole},
 					stub{kind: virtio.TypeVsock, sizes: []uint16{128, 128, 128}},
+					stub{kind: virtio.TypeBalloon},
 					stub{kind: virtio.TypeEntropy, sizes: []uint16{64}},
 					fsStub("a,b", 2, 512, 512, 512),
+					netStub(256, 256),
 				},
 			},
 		},
@@ -94,7 +97,7 @@ func TestArgumentErrors(t *testing.T) {
 		{"no memory", func(m *hypervisor.Machine) { m.MemoryBytes = 0 }, "multiple of 1 MiB"},
 		{"odd memory", func(m *hypervisor.Machine) { m.MemoryBytes++ }, "multiple of 1 MiB"},
 		{"long command line", func(m *hypervisor.Machine) { m.Cmdline = strings.Repeat("x", boot.MaxCmdline) }, "at most 2047"},
-		{"console", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{stub{kind: virtio.TypeConsole}} }, "virtio console device (type 3)"},
+		{"no front end", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{stub{kind: 99}} }, "virtio unknown device (type 99)"},
 		{"no tag", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{fsStub("", 1, 1024, 1024)} }, "without a tag"},
 		{"queues disagree", func(m *hypervisor.Machine) { m.Devices = []virtio.Device{fsStub("root", 2, 1024, 1024)} }, "2 request queues announced, 2 queues in all"},
 	} {
@@ -122,6 +125,12 @@ func TestCmdline(t *testing.T) {
 		{"two emulated vcpus", false, hypervisor.Machine{VCPUs: 2}, []string{"no_timer_check"}, []string{"nolapic_timer"}},
 		{"kvm", true, hypervisor.Machine{VCPUs: 1}, []string{"console=ttyS0"}, []string{"nolapic_timer", "no_timer_check", "noreplace-smp", "tsc=reliable"}},
 		{"kernel log", false, hypervisor.Machine{VCPUs: 1, KernelLog: true}, nil, []string{"quiet"}},
+		{"no virtio console", false, hypervisor.Machine{VCPUs: 1}, []string{"console=ttyS0"}, []string{"console=hvc0"}},
+		{
+			"virtio console", false,
+			hypervisor.Machine{VCPUs: 1, Devices: []virtio.Device{fsStub("root", 1, 1024, 1024), stub{kind: virtio.TypeConsole}}},
+			[]string{"earlycon=uart8250,io,0x3f8,115200", "console=hvc0"}, []string{"console=ttyS0"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.machine.Cmdline = "users=own"

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,7 +55,7 @@ func tinyMachine() hypervisor.Machine {
 
 // runFake is the fake's main. Modes that speak QMP do it as QEMU 7.2 does.
 func runFake(mode string) int {
-	conn, serial := os.NewFile(qmpFD, "qmp"), os.NewFile(serialFD, "serial")
+	conn, console := os.NewFile(qmpFD, "qmp"), os.NewFile(consoleFD, "console")
 	lines := bufio.NewScanner(conn)
 	greet := func(version string) {
 		fmt.Fprintf(conn, `{"QMP": {"version": {"qemu": {%s}, "package": ""}, "capabilities": ["oob"]}}`+"\r\n", version)
@@ -80,7 +81,7 @@ func runFake(mode string) int {
 		fmt.Fprintln(conn, "hello")
 	case "powers off":
 		greet(current)
-		fmt.Fprint(serial, "last words\r\n")
+		fmt.Fprint(console, "last words\r\n")
 		shutdown("guest-shutdown")
 		return 0
 	case "resets":
@@ -101,6 +102,14 @@ func runFake(mode string) int {
 	case "breaks a device":
 		greet(current)
 		_, _ = os.NewFile(firstDeviceFD, "device").Write([]byte(strings.Repeat("\xff", 64)))
+	case "calls a device and breaks it":
+		greet(current)
+		conn, err := net.Dial("unix", descriptorPath(firstDeviceFD))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		_, _ = conn.Write([]byte(strings.Repeat("\xff", 64)))
 	case "leaves a device":
 		greet(current)
 		_ = os.NewFile(firstDeviceFD, "device").Close()
@@ -116,14 +125,14 @@ func runFake(mode string) int {
 		entries, _ := os.ReadDir("/proc/self/fd")
 		for _, e := range entries {
 			target, _ := os.Readlink("/proc/self/fd/" + e.Name())
-			fmt.Fprintln(serial, e.Name(), target)
+			fmt.Fprintln(console, e.Name(), target)
 		}
-		fmt.Fprintln(serial, os.Environ())
+		fmt.Fprintln(console, os.Environ())
 		shutdown("guest-shutdown")
 		return 0
 	default: // "runs"
 		greet(current)
 	}
-	_, _ = io.Copy(io.Discard, serial) // for ever, unless the backend is gone
+	_, _ = io.Copy(io.Discard, conn) // for ever, unless the backend is gone
 	select {}
 }

@@ -183,8 +183,8 @@ func TestChildGetsNothingElse(t *testing.T) {
 	if strings.Contains(out, "hunter2") {
 		t.Error("the environment reaches the child")
 	}
-	if n := strings.Count(out, "socket:"); n != 3 {
-		t.Errorf("%d sockets, want QMP, serial and one device:\n%s", n, out)
+	if n := strings.Count(out, "socket:"); n != 2 {
+		t.Errorf("%d sockets, want QMP and one device:\n%s", n, out)
 	}
 }
 
@@ -262,6 +262,17 @@ func runParent() int {
 }
 
 func TestChildDiesWithUs(t *testing.T) {
+	t.Run("running", func(t *testing.T) { childDiesWithUs(t, func(string) {}) })
+	t.Run("held", func(t *testing.T) {
+		childDiesWithUs(t, func(pid string) {
+			if err := exec.Command("kill", "-STOP", pid).Run(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+}
+
+func childDiesWithUs(t *testing.T, before func(pid string)) {
 	fakeQEMU(t, "runs")
 	self, err := os.Executable()
 	if err != nil {
@@ -289,6 +300,7 @@ func TestChildDiesWithUs(t *testing.T) {
 	if !alive() {
 		t.Fatalf("there is no process %q", pid)
 	}
+	before(pid)
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,21 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/virtio"
 )
 
 // sockets are connected pairs of stream sockets: one end of each is ours, the
-// other is for the child to inherit.
+// other is for the child to inherit. Where the child calls, ours is nil until it
+// did.
 type sockets struct {
-	ours   []*net.UnixConn
-	theirs []*os.File
+	ours      []*net.UnixConn
+	listeners []*net.UnixListener // nil, but where the child calls
+	theirs    []*os.File
 }
 
-func openSockets(n int) (_ *sockets, err error) {
+// openSockets makes one pair for QMP and one for each device.
+func openSockets(devices []virtio.Device) (_ *sockets, err error) {
 	s := &sockets{}
 	defer func() {
 		if err != nil {
@@ -23,7 +28,15 @@ func openSockets(n int) (_ *sockets, err error) {
 			s.closeTheirs()
 		}
 	}()
-	for range n {
+	for i := range 1 + len(devices) {
+		if i > 0 && calls(devices[i-1]) {
+			l, theirs, err := listen()
+			if err != nil {
+				return nil, err
+			}
+			s.ours, s.listeners, s.theirs = append(s.ours, nil), append(s.listeners, l), append(s.theirs, theirs)
+			continue
+		}
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return nil, fmt.Errorf("make a socket pair: %w", err)
@@ -35,14 +48,18 @@ func openSockets(n int) (_ *sockets, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("use a socket pair: %w", err)
 		}
-		s.ours = append(s.ours, conn.(*net.UnixConn))
+		s.ours, s.listeners = append(s.ours, conn.(*net.UnixConn)), append(s.listeners, nil)
 	}
 	return s, nil
 }
 
 func (s *sockets) closeOurs() {
-	for _, c := range s.ours {
-		c.Close()
+	for i, c := range s.ours {
+		if l := s.listeners[i]; l != nil {
+			l.Close()
+		} else {
+			c.Close()
+		}
 	}
 }
 

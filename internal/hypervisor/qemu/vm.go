@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,31 +37,39 @@ var _ hypervisor.VM = (*vm)(nil)
 
 // launch starts the devices' servers and the child.
 func launch(path string, args []string, m hypervisor.Machine) (*vm, error) {
-	s, err := openSockets(2 + len(m.Devices))
+	devices := served(m.Devices)
+	s, err := openSockets(devices)
 	if err != nil {
 		return nil, err
 	}
 	defer s.closeTheirs()
-	c, err := startChild(path, args, s.theirs)
+	console, theirs, err := openConsole()
 	if err != nil {
 		s.closeOurs()
 		return nil, err
 	}
+	defer theirs.Close()
+	c, err := startChild(path, args, slices.Insert(slices.Clone(s.theirs), consoleFD-qmpFD, theirs))
+	if err != nil {
+		s.closeOurs()
+		console.Close()
+		return nil, err
+	}
 	v := &vm{child: c, qmp: newQMP(s.ours[0]), log: m.Logger, done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
-	v.parts.Go(func() { v.console(s.ours[1], m.Console) })
-	for i, dev := range m.Devices {
-		conn := s.ours[2+i]
-		v.parts.Go(func() { v.serve(ctx, conn, dev) })
+	v.parts.Go(func() { v.console(console, m.Console) })
+	for i, dev := range devices {
+		conn, listener := s.ours[1+i], s.listeners[1+i]
+		v.parts.Go(func() { v.serve(ctx, conn, listener, dev) })
 	}
 	go func() {
 		<-c.exited
 		cancel()
-		// What the child wrote last is still in the sockets. Their other ends
-		// are closed, unless something else has got hold of them.
-		for _, conn := range s.ours[:2] {
-			conn.SetReadDeadline(time.Now().Add(time.Second))
-		}
+		// What the child wrote last is still there to be read. The other ends are
+		// closed, unless something else has got hold of them.
+		end := time.Now().Add(time.Second)
+		s.ours[0].SetReadDeadline(end)
+		_ = console.SetReadDeadline(end)
 	}()
 	return v, nil
 }
@@ -119,10 +128,17 @@ func (v *vm) fail(err error) {
 // so when it ends.
 const hangUpTime = 3 * time.Second
 
-// serve is one device's server, until QEMU is gone. A guest whose device is gone
-// would wait for it for ever, so the machine ends with it.
-func (v *vm) serve(ctx context.Context, conn *net.UnixConn, dev virtio.Device) {
-	err := vhostuser.Serve(ctx, conn, dev, v.log)
+// serve is one device's server, until QEMU is gone; with a listener it waits for the
+// connection first. A guest whose device is gone would wait for it for ever, so the
+// machine ends with it.
+func (v *vm) serve(ctx context.Context, conn *net.UnixConn, listener *net.UnixListener, dev virtio.Device) {
+	var err error
+	if listener != nil {
+		conn, err = accept(ctx, listener)
+	}
+	if err == nil {
+		err = vhostuser.Serve(ctx, conn, dev, v.log)
+	}
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -133,20 +149,6 @@ func (v *vm) serve(ctx context.Context, conn *net.UnixConn, dev virtio.Device) {
 	if err != nil && ctx.Err() == nil {
 		v.fail(fmt.Errorf("virtio %s device: %w", dev.Type(), err))
 	}
-}
-
-// console hands the serial port's bytes to w. They are read even when w does not
-// take them: a serial port that nobody reads stalls the guest.
-func (v *vm) console(conn *net.UnixConn, w io.Writer) {
-	defer conn.Close()
-	if w != nil {
-		_, err := io.Copy(w, conn)
-		if err == nil {
-			return
-		}
-		v.log.Warn("console output is lost from here on", "error", err)
-	}
-	_, _ = io.Copy(io.Discard, conn)
 }
 
 // Done implements hypervisor.VM.
@@ -175,5 +177,10 @@ func (v *vm) Pause(ctx context.Context) error { return v.qmp.execute(ctx, "stop"
 // Resume implements hypervisor.VM.
 func (v *vm) Resume(ctx context.Context) error { return v.qmp.execute(ctx, "cont") }
 
-// CPUTime implements hypervisor.VM.
+// Hold implements hypervisor.VM. It stops all of QEMU: what else there is beside
+// the vCPUs' threads works for them.
+func (v *vm) Hold(held bool) { v.child.stop(held) }
+
+// CPUTime implements hypervisor.VM. While the child runs, what its threads used
+// since the host's last timer tick may be missing; it is exact once they are held.
 func (v *vm) CPUTime() time.Duration { return v.child.cpuTime() }
