@@ -13,6 +13,7 @@ import (
 // bytes.
 const (
 	cpioMagic     = "070701"
+	cpioMagicSum  = "070702" // with a checksum of each file's content
 	cpioHeaderLen = 110
 	cpioTrailer   = "TRAILER!!!"
 	cpioMaxName   = 4095 // PATH_MAX less the NUL
@@ -43,11 +44,19 @@ type CPIOHeader struct {
 	Size int64
 	// RDevMajor and RDevMinor are the numbers of a device node.
 	RDevMajor, RDevMinor uint32
-
-	// Inode, Links and MTime (seconds since 1970) are set by the reader
-	// only. Entries with one inode and several links are hard links, of
-	// which the last carries the content.
-	Inode, Links, MTime uint32
+	// MTime is in seconds since 1970.
+	MTime uint32
+	// Links is the number of hard links. Entries of one type with more than one
+	// link and the same inode on the same device are one file, of which any
+	// entry may carry the content; usually it is the last. The writer takes 0
+	// for 1.
+	Links uint32
+	// Inode tells files apart. The writer uses it when there is more than one
+	// link; the others it counts.
+	Inode uint32
+	// DevMajor and DevMinor are the numbers of the device that holds the file.
+	// They are set by the reader only.
+	DevMajor, DevMinor uint32
 }
 
 // cleanName checks an entry's name and makes it relative. Names that climb
@@ -67,11 +76,21 @@ func cleanName(name string) (string, error) {
 	return name, nil
 }
 
+// CPIOEntrySize is how many bytes an entry takes in an archive, with its content
+// and all padding. Its name must be clean.
+func CPIOEntrySize(h CPIOHeader) int64 {
+	head := cpioHeaderLen + int64(len(h.Name)) + 1
+	return head + pad4(head) + h.Size + pad4(h.Size)
+}
+
+// CPIOTrailerSize is how many bytes the end of an archive takes.
+const CPIOTrailerSize = 124
+
 // pad4 is the number of bytes that fill n up to a multiple of four.
 func pad4(n int64) int64 { return -n & 3 }
 
 // CPIOWriter writes a newc archive. The same entries always give the same
-// bytes: owners are kept, times are zero, inodes are counted.
+// bytes.
 type CPIOWriter struct {
 	w     io.Writer
 	inode uint32
@@ -94,8 +113,11 @@ func (c *CPIOWriter) Write(h CPIOHeader, content io.Reader) error {
 	if h.Size < 0 || h.Size > cpioMaxSize {
 		return fmt.Errorf("cpio: %s: size %d is impossible", name, h.Size)
 	}
-	c.inode++
-	if err := c.header(h, c.inode); err != nil {
+	if h.Links <= 1 {
+		c.inode++
+		h.Inode, h.Links = c.inode, 1
+	}
+	if err := c.header(h); err != nil {
 		return err
 	}
 	if h.Size == 0 {
@@ -109,11 +131,11 @@ func (c *CPIOWriter) Write(h CPIOHeader, content io.Reader) error {
 
 // Close ends the archive. It does not close the underlying writer.
 func (c *CPIOWriter) Close() error {
-	return c.header(CPIOHeader{Name: cpioTrailer}, 0)
+	return c.header(CPIOHeader{Name: cpioTrailer, Links: 1})
 }
 
-func (c *CPIOWriter) header(h CPIOHeader, inode uint32) error {
-	fields := [13]uint32{inode, h.Mode, h.UID, h.GID, 1, 0, uint32(h.Size), 0, 0, h.RDevMajor, h.RDevMinor, uint32(len(h.Name) + 1), 0}
+func (c *CPIOWriter) header(h CPIOHeader) error {
+	fields := [13]uint32{h.Inode, h.Mode, h.UID, h.GID, h.Links, h.MTime, uint32(h.Size), 0, 0, h.RDevMajor, h.RDevMinor, uint32(len(h.Name) + 1), 0}
 	buf := make([]byte, 0, cpioHeaderLen+len(h.Name)+4)
 	buf = append(buf, cpioMagic...)
 	for _, f := range fields {

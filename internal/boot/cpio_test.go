@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -76,6 +77,64 @@ func TestCPIORoundTrip(t *testing.T) {
 		if got[i] != want {
 			t.Errorf("got %+v, want %+v", got[i], want)
 		}
+	}
+}
+
+func TestCPIOHardLinks(t *testing.T) {
+	linked := []entry{
+		{CPIOHeader{Name: "a", Mode: ModeRegular | 0o644, Inode: 9, Links: 2}, ""},
+		{CPIOHeader{Name: "b", Mode: ModeRegular | 0o644, Inode: 9, Links: 2, MTime: 1700000000}, "content"},
+	}
+	got, err := readAll(writeAll(t, linked), noLimits)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("read %+v, %v", got, err)
+	}
+	for i, want := range linked {
+		want.Size = int64(len(want.content))
+		if got[i] != want {
+			t.Errorf("got %+v, want %+v", got[i], want)
+		}
+	}
+}
+
+func TestCPIOEntrySize(t *testing.T) {
+	archive := len(writeAll(t, nil))
+	if archive != CPIOTrailerSize {
+		t.Errorf("the end takes %d bytes, not %d", archive, CPIOTrailerSize)
+	}
+	for i, e := range tree {
+		e.Size = int64(len(e.content))
+		whole := len(writeAll(t, tree[:i+1]))
+		if got := int64(whole - archive); CPIOEntrySize(e.CPIOHeader) != got {
+			t.Errorf("%s takes %d bytes, not %d", e.Name, got, CPIOEntrySize(e.CPIOHeader))
+		}
+		archive = whole
+	}
+}
+
+// TestCPIOChecksum has an archive with checksums: of a file that is right or
+// wrong, and of a symbolic link and of an empty file, which have none.
+func TestCPIOChecksum(t *testing.T) {
+	archive := func(sum uint32) []byte {
+		b := slices.Concat(rawEntry("link\x00", ModeSymlink, 2, "to"), rawEntry("empty\x00", ModeRegular, 0, ""), rawEntry("file\x00", ModeRegular, 3, "\xff\xff\x01"))
+		b = bytes.ReplaceAll(b, []byte(cpioMagic), []byte(cpioMagicSum))
+		copy(b[len(b)-len("file\x00.")-len("...\x00")-8:], fmt.Sprintf("%08X", sum))
+		return append(b, writeAll(t, nil)...)
+	}
+	if got, err := readAll(archive(0x1ff), noLimits); err != nil || len(got) != 3 || got[2].content != "\xff\xff\x01" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := readAll(archive(0x1fe), noLimits); err == nil || len(got) != 2 {
+		t.Errorf("wrong, but got %+v, %v", got, err)
+	}
+	// Nobody reads the content.
+	r := NewCPIOReader(bytes.NewReader(archive(0x1fe)), noLimits)
+	var err error
+	for range 4 {
+		_, err = r.Next()
+	}
+	if err == nil || !strings.Contains(err.Error(), "checksum") {
+		t.Errorf("skipped, and got %v", err)
 	}
 }
 

@@ -15,12 +15,20 @@ type CPIOLimits struct {
 	Bytes int64
 }
 
-// CPIOReader reads a newc archive that nobody vouches for.
+// CPIOReader reads a newc archive, with checksums or without, that nobody
+// vouches for.
 type CPIOReader struct {
 	r    io.Reader
 	left CPIOLimits
 	// body is what is left of the current entry's content, then its padding.
 	body, padding int64
+	sum           checksum
+}
+
+// checksum is the sum of a file's bytes, modulo 2³².
+type checksum struct {
+	name      string // of the file, "" if there is nothing to check
+	want, got uint32
 }
 
 // NewCPIOReader returns a reader of r. The caller buffers r.
@@ -28,14 +36,14 @@ func NewCPIOReader(r io.Reader, limits CPIOLimits) *CPIOReader {
 	return &CPIOReader{r: r, left: limits}
 }
 
-// Next skips to the next entry and returns it, or io.EOF after the last. Names
-// come out relative and clean; an entry whose name has ".." in it, or whose
-// type and size disagree, is an error.
+// Next skips to the next entry and returns it, or io.EOF after the last: then
+// nothing beyond the end of the archive has been read. Names come out relative
+// and clean; an entry whose name has ".." in it, or whose type and size
+// disagree, is an error.
 func (c *CPIOReader) Next() (CPIOHeader, error) {
-	if _, err := io.CopyN(io.Discard, c.r, c.body+c.padding); err != nil {
-		return CPIOHeader{}, fmt.Errorf("cpio: skip content: %w", unexpected(err))
+	if err := c.skip(); err != nil {
+		return CPIOHeader{}, err
 	}
-	c.body, c.padding = 0, 0
 	var raw [cpioHeaderLen]byte
 	if _, err := io.ReadFull(c.r, raw[:]); err != nil {
 		return CPIOHeader{}, fmt.Errorf("cpio: read header: %w", unexpected(err))
@@ -46,7 +54,7 @@ func (c *CPIOReader) Next() (CPIOHeader, error) {
 	}
 	h := CPIOHeader{
 		Inode: fields[0], Mode: fields[1], UID: fields[2], GID: fields[3], Links: fields[4], MTime: fields[5],
-		Size: int64(fields[6]), RDevMajor: fields[9], RDevMinor: fields[10],
+		Size: int64(fields[6]), DevMajor: fields[7], DevMinor: fields[8], RDevMajor: fields[9], RDevMinor: fields[10],
 	}
 	name, err := c.readName(fields[11])
 	if err != nil {
@@ -61,21 +69,53 @@ func (c *CPIOReader) Next() (CPIOHeader, error) {
 	if err := c.admit(h); err != nil {
 		return CPIOHeader{}, err
 	}
-	c.body, c.padding = h.Size, pad4(h.Size)
+	c.body, c.padding, c.sum = h.Size, pad4(h.Size), checksum{}
+	// Only the entry that carries a file's content has its sum.
+	if string(raw[:len(cpioMagicSum)]) == cpioMagicSum && h.Mode&ModeType == ModeRegular && h.Size > 0 {
+		c.sum = checksum{name: h.Name, want: fields[12]}
+	}
 	return h, nil
 }
 
-// Read reads the content of the current entry.
+// Read reads the content of the current entry. If that has a wrong checksum, the
+// error comes in the place of the end, and from Next.
 func (c *CPIOReader) Read(p []byte) (int, error) {
 	if c.body == 0 {
-		return 0, io.EOF
+		return 0, c.sum.end()
 	}
 	n, err := c.r.Read(p[:min(int64(len(p)), c.body)])
 	c.body -= int64(n)
 	if c.body > 0 {
 		err = unexpected(err)
 	}
+	if c.sum.name != "" {
+		for _, b := range p[:n] {
+			c.sum.got += uint32(b)
+		}
+	}
 	return n, err
+}
+
+// end is io.EOF, or an error if the sum is wrong.
+func (s checksum) end() error {
+	if s.got != s.want {
+		return fmt.Errorf("cpio: %s: the checksum of its content is %#x, not %#x", s.name, s.got, s.want)
+	}
+	return io.EOF
+}
+
+// skip reads what is left of the current entry.
+func (c *CPIOReader) skip() error {
+	if c.sum.name != "" {
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			return err
+		}
+	}
+	if _, err := io.CopyN(io.Discard, c.r, c.body+c.padding); err != nil {
+		return fmt.Errorf("cpio: skip content: %w", unexpected(err))
+	}
+	c.body, c.padding = 0, 0
+	return nil
 }
 
 // admit checks an entry against the limits and its own type.
@@ -119,7 +159,7 @@ func (c *CPIOReader) readName(size uint32) (string, error) {
 }
 
 func parseHeader(raw []byte) (fields [13]uint32, err error) {
-	if string(raw[:len(cpioMagic)]) != cpioMagic {
+	if m := string(raw[:len(cpioMagic)]); m != cpioMagic && m != cpioMagicSum {
 		return fields, fmt.Errorf("cpio: not a newc archive: magic %q", raw[:len(cpioMagic)])
 	}
 	for i := range fields {
