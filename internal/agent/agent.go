@@ -1,12 +1,14 @@
 // Package agent is the guest's pid 1. It loads the modules that the guest
-// needs, asks the host over vsock what to do, mounts the shared directories,
-// becomes the root of the guest's file system, runs the main program, serves
-// the host's operations, reaps every process, and powers off in the end.
+// needs, asks the host over vsock what to do, mounts the root and the shared
+// directories, becomes the root of the guest's file system, sets up the network,
+// runs the main program, serves the host's operations, reaps every process, and
+// powers off in the end.
 //
-// One boot, in order: Main, boot (modules.go, vsock.go), prepare (root.go,
-// sysmounts.go, identity.go), runMain (stream.go), powerOff (power.go). The
-// operations that the host starts meanwhile are in serve.go. What is sent is
-// specified in docs/agent-protocol.md and written in internal/agentproto.
+// One boot, in order: Main, boot (console.go, modules.go, vsock.go), prepare
+// (root.go, disk.go, sysmounts.go, etc.go, identity.go, network.go), runMain
+// (stream.go, settle.go), powerOff (power.go). The operations that the host starts
+// meanwhile are in serve.go. What is sent is specified in docs/agent-protocol.md
+// and written in internal/agentproto.
 //
 // Time counts here: under software emulation every package that is linked in
 // costs part of a millisecond before main, so this one imports little, and no
@@ -56,6 +58,7 @@ type agent struct {
 
 // complain writes a line to the console. In normal operation there is none.
 func complain(format string, args ...any) {
+	openConsole()
 	fmt.Fprintf(os.Stderr, "holt-agent: "+format+"\n", args...)
 }
 
@@ -106,11 +109,12 @@ func (a *agent) boot() (*channel, agentproto.BootSpec, error) {
 	if a.modules, err = readManifest("/"); err != nil {
 		return nil, spec, err
 	}
-	for _, group := range []string{groupCore, groupMMIO} {
+	for _, group := range []string{groupCore, groupMMIO, groupConsole, groupBalloon} {
 		if err := loadModules("/", a.modules, group); err != nil {
 			return nil, spec, err
 		}
 	}
+	openConsole()
 	conn, err := dialHost(agentproto.BootPort)
 	if err != nil {
 		return nil, spec, err
@@ -151,7 +155,17 @@ func (a *agent) prepare(spec agentproto.BootSpec) error {
 			return err
 		}
 	}
-	if err := a.makeRoot(spec.Mounts); err != nil {
+	// The initramfs has the modules of devices that this machine has.
+	groups := []string{groupBlock}
+	if spec.Network != nil {
+		groups = append(groups, groupNet)
+	}
+	for _, group := range groups {
+		if err := loadModules("/", a.modules, group); err != nil {
+			return err
+		}
+	}
+	if err := a.makeRoot(spec); err != nil {
 		return err
 	}
 	if spec.Nested {
@@ -161,6 +175,14 @@ func (a *agent) prepare(spec agentproto.BootSpec) error {
 	}
 	if err := setIdentity(spec); err != nil {
 		return err
+	}
+	if err := linkDisks("/sys", "/dev"); err != nil {
+		complain("name disks: %v", err)
+	}
+	if spec.Network != nil {
+		if err := setUpNetwork(*spec.Network, "/proc/sys/net"); err != nil {
+			return fmt.Errorf("set up the network: %w", err)
+		}
 	}
 	if err := program.SetDefaultLimits(); err != nil {
 		return err
@@ -186,7 +208,7 @@ func (a *agent) runMain(ch *channel, spec agentproto.BootSpec) error {
 			killAll(unix.SIGKILL)
 		},
 		// The host may end the machine as soon as it has read the exit.
-		flushed: unix.Sync,
+		flushed: settle,
 		idle:    5 * time.Second,
 	}
 	if err := s.run(); err != nil && !errors.Is(err, errHostGone) {

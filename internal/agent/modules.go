@@ -18,8 +18,15 @@ import (
 const (
 	groupCore    = "core"    // loaded in every guest
 	groupMMIO    = "mmio"    // loaded in every guest whose devices are there
+	groupConsole = "console" // loaded in every guest with a virtio console
+	groupBalloon = "balloon" // loaded in every guest with a balloon
 	groupOverlay = "overlay" // loaded for an overlay root
 	groupKVM     = "kvm"     // loaded for a guest that runs guests
+	groupNet     = "net"     // loaded for a guest with a network
+	groupBlock   = "blk"     // loaded in every guest whose disks are there
+
+	// groupFilesystems are tried on a root disk that the kernel alone cannot mount.
+	groupFilesystems = "filesystems"
 )
 
 // module is one entry of /modules.json, which lists the kernel modules of the

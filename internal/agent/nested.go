@@ -41,12 +41,12 @@ func loadKVM(dir string, modules []module) error {
 // loses track of its guests' TSCs (Linux 6.1, kvm_set_tsc_khz): each timer of theirs
 // then comes late, by as long as this guest is up.
 func awaitTSC(dir string) error {
-	if err := mountAt(dir, volume{"sysfs", "sysfs", nil, attrData}); err != nil {
+	err := withMount(dir, volume{"sysfs", "sysfs", nil, attrData}, func() error {
+		settled(filepath.Join(dir, "devices/system/clocksource/clocksource0/current_clocksource"), 10*time.Second)
+		return nil
+	})
+	if err != nil {
 		return mountError(dir, err)
-	}
-	settled(filepath.Join(dir, "devices/system/clocksource/clocksource0/current_clocksource"), 10*time.Second)
-	if err := unix.Unmount(dir, 0); err != nil {
-		return fmt.Errorf("unmount sysfs: %w", err)
 	}
 	return nil
 }

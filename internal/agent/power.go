@@ -46,7 +46,7 @@ func powerOff() {
 		return
 	}
 	killAll(unix.SIGKILL)
-	unix.Sync()
+	settle()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
 		complain("power off: %v", err)
 	}

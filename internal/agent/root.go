@@ -13,11 +13,11 @@ import (
 
 const newRoot = "/newroot"
 
-// makeRoot mounts everything below newRoot, frees the initramfs and makes
-// newRoot the root of this process.
-func (a *agent) makeRoot(mounts []agentproto.Mount) error {
+// makeRoot mounts everything below newRoot, writes the network's files, frees the
+// initramfs and makes newRoot the root of this process.
+func (a *agent) makeRoot(spec agentproto.BootSpec) error {
 	// A directory is mounted after the one that holds it. "/" comes first.
-	mounts = slices.Clone(mounts)
+	mounts := slices.Clone(spec.Mounts)
 	slices.SortFunc(mounts, func(x, y agentproto.Mount) int { return strings.Compare(x.Target, y.Target) })
 
 	if mounts[0].Overlay {
@@ -25,7 +25,7 @@ func (a *agent) makeRoot(mounts []agentproto.Mount) error {
 			return err
 		}
 	}
-	if err := mountRoot(mounts[0]); err != nil {
+	if err := a.mountRoot(mounts[0]); err != nil {
 		return mountError("/", err)
 	}
 	root, err := unix.Open(newRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -41,19 +41,27 @@ func (a *agent) makeRoot(mounts []agentproto.Mount) error {
 			return mountError(m.Target, err)
 		}
 	}
+	if spec.Network != nil {
+		writeEtc(root, spec)
+	}
+	if mounts[0].Kind == agentproto.MountMemory && mounts[0].ReadOnly {
+		if err := unix.Mount("", newRoot, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+			return mountError("/", err)
+		}
+	}
 	freeInitramfs()
 	return enterRoot()
 }
 
-// mountRoot mounts the root on newRoot: the shared directory itself or, with
-// an overlay, a file system that keeps what differs from it in memory.
-func mountRoot(m agentproto.Mount) error {
+// mountRoot mounts the root on newRoot: itself or, with an overlay, a file system
+// that keeps what differs from it in memory.
+func (a *agent) mountRoot(m agentproto.Mount) error {
 	if !m.Overlay {
-		return mountAt(newRoot, shared(m))
+		return a.mountBase(newRoot, m)
 	}
 	lower := m
 	lower.ReadOnly = true
-	if err := mountAt("/lower", shared(lower)); err != nil {
+	if err := a.mountBase("/lower", lower); err != nil {
 		return err
 	}
 	if err := mountAt("/changes", volume{kind: "tmpfs", source: "changes", opts: []string{"mode=0755"}}); err != nil {
@@ -69,6 +77,22 @@ func mountRoot(m agentproto.Mount) error {
 		opts = append(opts, "ro")
 	}
 	return mountAt(newRoot, volume{kind: "overlay", source: "root", opts: opts})
+}
+
+// mountBase mounts what m is, without an overlay, on dir.
+func (a *agent) mountBase(dir string, m agentproto.Mount) error {
+	switch m.Kind {
+	case agentproto.MountDisk:
+		return a.mountDisk(dir, m.Tag, m.ReadOnly)
+	case agentproto.MountMemory:
+		// The kernel has unpacked it there. A mount it must be, since only mounts
+		// can be moved, and made read-only.
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("make the root in memory a mount: %w", err)
+		}
+		return nil
+	}
+	return mountAt(dir, shared(m))
 }
 
 func shared(m agentproto.Mount) volume {
@@ -90,6 +114,18 @@ func mountAt(dir string, v volume) error {
 	}
 	defer unix.Close(fd)
 	return v.attach(fd)
+}
+
+// withMount calls f while v is mounted on dir.
+func withMount(dir string, v volume, f func() error) error {
+	if err := mountAt(dir, v); err != nil {
+		return err
+	}
+	err := f()
+	if uerr := unix.Unmount(dir, 0); uerr != nil && err == nil {
+		err = fmt.Errorf("unmount %s: %w", dir, uerr)
+	}
+	return err
 }
 
 func mountShared(root int, m agentproto.Mount) error {

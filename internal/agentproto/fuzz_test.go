@@ -2,7 +2,10 @@ package agentproto
 
 import (
 	"bytes"
+	"encoding/json"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -78,6 +81,13 @@ func decodeAny(t *testing.T, fr Frame) {
 func FuzzSpec(f *testing.F) {
 	f.Add([]byte(`{"holt":1,"mounts":[{"tag":"root","target":"/"}],"program":{"path":"/bin/true"}}`))
 	f.Add([]byte(`{"holt":1,"hostname":"h","clock_ns":1,"mounts":[{"tag":"root","target":"/","overlay":true},{"tag":"dir0","target":"/a","read_only":true}],"program":{"path":"sh","args":["-c","x"],"env":["A=b"],"cwd":"/","user":"0:0","tty":true,"window":{"rows":1,"cols":2},"stdin":true,"rlimits":[{"resource":7,"soft":1,"hard":18446744073709551615}]}}`))
+	for _, spec := range []BootSpec{networkBootSpec(), memoryBootSpec()} {
+		b, err := json.Marshal(spec)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeBootSpec(b)
 		if err != nil {
@@ -102,10 +112,33 @@ func FuzzSpec(f *testing.F) {
 		if err := NewWriter(&w2).BootSpec(again); err != nil {
 			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(again.Mounts, s.Mounts) || again.Program.Path != s.Program.Path {
+		if !reflect.DeepEqual(again.Mounts, s.Mounts) || again.Program.Path != s.Program.Path || (again.Network == nil) != (s.Network == nil) {
 			t.Fatalf("%+v became %+v", s, again)
 		}
+		if s.Network != nil {
+			checkFuzzedNetwork(t, *s.Network, *again.Network)
+		}
 	})
+}
+
+// checkFuzzedNetwork: nothing of a network that was accepted ends a line or a word
+// of the files that the agent writes.
+func checkFuzzedNetwork(t *testing.T, s, again Network) {
+	if len(again.Addresses) != len(s.Addresses) || !slices.Equal(again.Gateways, s.Gateways) || !slices.Equal(again.Search, s.Search) {
+		t.Fatalf("%+v became %+v", s, again)
+	}
+	words := slices.Clone(s.Search)
+	for _, a := range slices.Concat(s.Nameservers, s.Gateways) {
+		words = append(words, a.String())
+	}
+	for _, h := range s.Hosts {
+		words = append(append(words, h.Addr.String()), h.Names...)
+	}
+	for _, w := range words {
+		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' || r == ';' || r == '%' }) {
+			t.Fatalf("accepted %q", w)
+		}
+	}
 }
 
 // FuzzHeader decodes header lines.

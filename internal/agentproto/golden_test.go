@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -38,6 +39,12 @@ var goldens = []struct {
 	{"boot-spec", Host,
 		func(w *Writer) error { return w.BootSpec(exampleBootSpec()) },
 		frame(TypeSpec, func(f Frame) (any, error) { return DecodeBootSpec(f.Payload) }), exampleBootSpec()},
+	{"boot-spec-network", Host,
+		func(w *Writer) error { return w.BootSpec(networkBootSpec()) },
+		frame(TypeSpec, func(f Frame) (any, error) { return DecodeBootSpec(f.Payload) }), networkBootSpec()},
+	{"boot-spec-memory", Host,
+		func(w *Writer) error { return w.BootSpec(memoryBootSpec()) },
+		frame(TypeSpec, func(f Frame) (any, error) { return DecodeBootSpec(f.Payload) }), memoryBootSpec()},
 	{"request-exec", Host,
 		func(w *Writer) error { return w.Request(Request{Op: OpExec}) },
 		func(r *Reader) (any, error) { return r.Request() }, Request{Holt: 1, Op: OpExec}},
@@ -102,6 +109,32 @@ func exampleBootSpec() BootSpec {
 			{Tag: "dir0", Target: "/data", ReadOnly: true},
 		},
 		Nested:  true,
+		Program: Program{Path: "/bin/true"},
+	}
+}
+
+// networkBootSpec has a disk for its root, and every key of a network.
+func networkBootSpec() BootSpec {
+	addr := netip.MustParseAddr
+	return BootSpec{
+		Holt: Version, Hostname: "holt",
+		Mounts: []Mount{{Kind: MountDisk, Tag: "root", Target: "/"}},
+		Network: &Network{
+			MAC: "02:00:00:00:00:01", MTU: 65520,
+			Addresses:   []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24"), netip.MustParsePrefix("2001:db8::2/64")},
+			Gateways:    []netip.Addr{addr("192.0.2.1"), addr("2001:db8::1")},
+			Nameservers: []netip.Addr{addr("192.0.2.1")},
+			Search:      []string{"example.org"},
+			Hosts:       []HostEntry{{Addr: addr("192.0.2.254"), Names: []string{"host.holt.internal"}}},
+		},
+		Program: Program{Path: "/bin/true"},
+	}
+}
+
+func memoryBootSpec() BootSpec {
+	return BootSpec{
+		Holt:    Version,
+		Mounts:  []Mount{{Kind: MountMemory, Target: "/", ReadOnly: true}},
 		Program: Program{Path: "/bin/true"},
 	}
 }

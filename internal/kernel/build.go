@@ -39,7 +39,7 @@ func build(ctx context.Context, dir string, src source) (Manifest, error) {
 		if m.Modules, err = storeModules(filepath.Join(dir, modulesDir), found.modules); err != nil {
 			return Manifest{}, fmt.Errorf("store modules: %w", err)
 		}
-		m.Version, m.Missing = found.release, found.missing
+		m.Version, m.Groups, m.Missing = found.release, groupNames(), found.missing
 	}
 	if err := ctx.Err(); err != nil {
 		return Manifest{}, err

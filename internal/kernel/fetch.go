@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/holtvm/holt/internal/aptpkg"
@@ -67,7 +68,7 @@ func (s *Store) fetch(ctx context.Context, client *aptpkg.Client, progress func(
 		return Kernel{}, err
 	}
 	about := "Debian package " + rec.String()
-	if k, err := s.Get(release); err == nil && k.Source == about {
+	if k, err := s.Get(release); err == nil && k.Source == about && slices.Equal(k.Groups, groupNames()) {
 		return k, nil
 	}
 	temp, err := atomicfile.MkdirTemp(s.dir)

@@ -84,6 +84,15 @@ func TestFetch(t *testing.T) {
 					t.Errorf("second fetch asked apt to %s", call)
 				}
 			}
+
+			// A kernel that was fetched by a Holt which wanted fewer modules.
+			k.Groups = k.Groups[1:]
+			if err := k.write(k.Dir); err != nil {
+				t.Fatal(err)
+			}
+			if again, err := s.Fetch(t.Context(), nil); err != nil || !slices.Equal(again.Groups, groupNames()) {
+				t.Errorf("fetch in place of an old one: groups %q, %v", again.Groups, err)
+			}
 		})
 	}
 }

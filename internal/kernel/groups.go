@@ -28,6 +28,31 @@ var groups = []struct {
 	{"overlay", []wanted{{"overlay", "CONFIG_OVERLAY_FS"}}},
 	{"net", []wanted{{"virtio_net", "CONFIG_VIRTIO_NET"}}},
 	{"blk", []wanted{{"virtio_blk", "CONFIG_VIRTIO_BLK"}}},
+	// What a root disk may have, the likeliest first: the agent loads one after
+	// the other until it can mount. What a file system asks the kernel for by name
+	// stands before it, since the guest has no modprobe then.
+	{"filesystems", []wanted{
+		{"crc32c_generic", "CONFIG_CRYPTO_CRC32C"},
+		{"ext4", "CONFIG_EXT4_FS"},
+		{"squashfs", "CONFIG_SQUASHFS"},
+		{"erofs", "CONFIG_EROFS_FS"},
+		{"xfs", "CONFIG_XFS_FS"}, // large
+		{"btrfs", "CONFIG_BTRFS_FS"},
+		{"f2fs", "CONFIG_F2FS_FS"},
+		{"isofs", "CONFIG_ISO9660_FS"},
+		{"nls_cp437", "CONFIG_NLS_CODEPAGE_437"},
+		{"nls_ascii", "CONFIG_NLS_ASCII"},
+		{"vfat", "CONFIG_VFAT_FS"},
+	}},
 	{"balloon", []wanted{{"virtio_balloon", "CONFIG_VIRTIO_BALLOON"}}},
 	{"kvm", []wanted{{"irqbypass", "CONFIG_KVM"}, {"kvm-amd", "CONFIG_KVM_AMD"}, {"kvm-intel", "CONFIG_KVM_INTEL"}}},
+}
+
+// groupNames are the groups' names. A kernel that was imported for other ones may
+// lack modules.
+func groupNames() (names []string) {
+	for _, g := range groups {
+		names = append(names, g.name)
+	}
+	return names
 }

@@ -44,7 +44,7 @@ func TestInitramfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := Initramfs(k, Bytes("agent"), s.cache, "net", "blk")
+	path, err := Initramfs(k, Bytes("agent"), s.cache, "net", "blk", "filesystems")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,9 +31,12 @@ func treeFiles(release string) map[string][]byte {
 		"kernel/drivers/net/virtio_net.ko":                   mod("virtio_net", "failover", "virtio"),
 		"kernel/drivers/net/failover.ko":                     mod("failover"),
 		"kernel/drivers/block/virtio_blk.ko":                 mod("virtio_blk", "failover"),
+		"kernel/fs/xfs/xfs.ko.gz":                            gz(mod("xfs", "libcrc32c")),
+		"kernel/lib/libcrc32c.ko":                            mod("libcrc32c"),
+		"kernel/fs/btrfs/btrfs.ko":                           mod("btrfs", "not_there", "libcrc32c"),
 		"kernel/drivers/char/virtio_console.ko":              mod("virtio_console", "not_there", "failover"),
 		"kernel/unwanted.ko":                                 mod("unwanted"),
-		"modules.builtin":                                    []byte("kernel/fs/overlayfs/overlay.ko\n"),
+		"modules.builtin":                                    []byte("kernel/fs/overlayfs/overlay.ko\nkernel/fs/ext4/ext4.ko\nkernel/crypto/crc32c_generic.ko\n"),
 	}
 }
 
@@ -101,10 +104,16 @@ var wantModules = []string{
 	"core:virtio_rng",
 	"net:failover", "net:virtio_net",
 	"blk:failover", "blk:virtio_blk",
+	"filesystems:libcrc32c", "filesystems:xfs",
 }
 
-// virtio_console is missing because part of it is; overlay is built in.
-var wantMissing = []string{"virtio_mmio", "virtio_console", "virtio_balloon", "irqbypass", "kvm-amd", "kvm-intel"}
+// virtio_console and btrfs are missing because part of them is; overlay and ext4 are
+// built in.
+var wantMissing = []string{
+	"virtio_mmio", "virtio_console",
+	"squashfs", "erofs", "btrfs", "f2fs", "isofs", "nls_cp437", "nls_ascii", "vfat",
+	"virtio_balloon", "irqbypass", "kvm-amd", "kvm-intel",
+}
 
 func checkKernel(t *testing.T, k Kernel) {
 	t.Helper()

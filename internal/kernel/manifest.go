@@ -52,6 +52,8 @@ type Manifest struct {
 	// Modules are in the order in which they must be loaded. None means that
 	// everything is built in.
 	Modules []Module `json:"modules"`
+	// Groups are the groups of modules that were looked for.
+	Groups []string `json:"groups,omitempty"`
 	// Missing are optional modules that this kernel does not have in any form.
 	Missing []string `json:"missing,omitempty"`
 	// Source says to people where the kernel is from.
@@ -69,7 +71,7 @@ type Module struct {
 	// Name is the module's name for the kernel.
 	Name string `json:"name"`
 	// Group says who needs it: "core" for every guest, or "mmio", "console",
-	// "overlay", "net", "blk", "balloon", "kvm".
+	// "overlay", "net", "blk", "filesystems", "balloon", "kvm".
 	Group  string `json:"group"`
 	SHA256 string `json:"sha256"`
 }
