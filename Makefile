@@ -14,7 +14,7 @@ LINT      := $(STATIC) tool -modfile=tools/go.mod golangci-lint
 # Programs or files that are needed, each with the Debian package that has it.
 RUN_NEEDS  := qemu-system-x86_64:qemu-system-x86
 KERNEL_NEEDS := gcc:gcc ld:binutils make:make flex:flex bison:bison bc:bc tar:tar xz:xz-utils /usr/include/stdlib.h:libc6-dev /usr/include/gelf.h:libelf-dev
-TEST_NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev cpio:cpio mmdebstrap:mmdebstrap /sbin/mke2fs:e2fsprogs getfattr:attr iasl:acpica-tools
+TEST_NEEDS := ip:iproute2 iperf3:iperf3 tshark:tshark gcc:gcc /usr/include/stdlib.h:libc6-dev cpio:cpio mmdebstrap:mmdebstrap /sbin/mke2fs:e2fsprogs getfattr:attr iasl:acpica-tools
 
 # $(call need,PROGRAM:PACKAGE …) installs the packages of what is missing.
 define need

@@ -11,9 +11,10 @@ import (
 // that calls chain; a bad argument is remembered and reported, with all others,
 // by [Builder.Config].
 //
-// A root (RootPath or RootfsPath), RAMMiB and ExecPath are required. Methods
+// A root (RootPath, RootfsPath or RootDisk), RAMMiB and ExecPath are required. Methods
 // that take one value replace what an earlier call set; methods that take a
-// list (MappedDirs, PortMap, Rlimits, Args and Env) append to it.
+// list (MappedDirs, Disks, PortMap, Allow, Deny, DNSServers, Rlimits, Args and
+// Env) append to it.
 //
 // A Builder must not be used by several goroutines at once. It can go on after
 // Config: what was returned does not change.
@@ -41,8 +42,8 @@ func (b *Builder) KernelPath(path string) *Builder {
 	return b
 }
 
-// RootPath sets the host directory that becomes the guest's /. Either this or
-// RootfsPath is required.
+// RootPath sets the host directory that becomes the guest's /. This, RootfsPath
+// or RootDisk is required.
 func (b *Builder) RootPath(path string) *Builder {
 	b.config.RootPath = path
 	return b
@@ -55,8 +56,26 @@ func (b *Builder) RootfsPath(path string) *Builder {
 	return b
 }
 
+// RootDisk sets the disk whose file system becomes the guest's /, in the form
+// that [ParseDisk] reads: "file[:ro]".
+func (b *Builder) RootDisk(disk string) *Builder {
+	d, err := parseDisk(disk)
+	if err != nil {
+		b.errs = append(b.errs, badText("root_disk", disk, err))
+	}
+	b.config.RootDisk = d
+	return b
+}
+
+// Disks adds disks, each in the form that [ParseDisk] reads: "file[:ro]".
+func (b *Builder) Disks(disks ...string) *Builder {
+	appendParsed(b, "disks", &b.config.Disks, disks, parseDisk)
+	return b
+}
+
 // RootOverlay sets whether writes to / stay in guest memory and are lost when
-// the guest ends, instead of changing the directory of RootPath.
+// the guest ends, instead of changing the directory of RootPath or the disk of
+// RootDisk.
 func (b *Builder) RootOverlay(overlay bool) *Builder {
 	b.config.RootOverlay = overlay
 	return b
@@ -145,13 +164,57 @@ func (b *Builder) ConsoleOutput(path string) *Builder {
 	return b
 }
 
-// AssignedIP sets the guest's IPv4 address, such as "10.0.2.15".
+// Network sets how far the guest's network reaches. The default is
+// NetworkPublic.
+func (b *Builder) Network(mode NetworkMode) *Builder {
+	b.config.Network = mode
+	return b
+}
+
+// Allow adds a rule for each target that lets the guest reach it, behind the
+// rules that there are; see [NetworkRule] for the form of a target.
+func (b *Builder) Allow(targets ...string) *Builder {
+	appendParsed(b, "network_rules", &b.config.NetworkRules, prefixed("allow ", targets), parseNetworkRule)
+	return b
+}
+
+// Deny adds a rule for each target that keeps the guest from it, behind the
+// rules that there are; see [NetworkRule] for the form of a target.
+func (b *Builder) Deny(targets ...string) *Builder {
+	appendParsed(b, "network_rules", &b.config.NetworkRules, prefixed("deny ", targets), parseNetworkRule)
+	return b
+}
+
+func prefixed(prefix string, texts []string) []string {
+	out := slices.Clone(texts)
+	for i := range out {
+		out[i] = prefix + out[i]
+	}
+	return out
+}
+
+// AssignedIP sets the guest's IPv4 address, such as "10.0.2.15", or with the
+// length of its network's prefix "10.0.2.15/16".
 func (b *Builder) AssignedIP(ip string) *Builder {
-	addr, err := parseAssignedIP(ip)
+	addr, bits, err := parseAssigned(ip)
 	if err != nil {
 		b.errs = append(b.errs, badText("assigned_ip", ip, err))
 	}
-	b.config.AssignedIP = addr
+	b.config.AssignedIP, b.config.AssignedPrefixLen = addr, bits
+	return b
+}
+
+// DNSServers adds servers, "address[:port]", that are asked for the names that
+// the guest looks up, in place of the host's own resolver.
+func (b *Builder) DNSServers(servers ...string) *Builder {
+	appendParsed(b, "dns_servers", &b.config.DNSServers, servers, parseDNSServer)
+	return b
+}
+
+// PacketCapture sets the host file that is created or truncated and gets every
+// frame of the guest's network, as pcap.
+func (b *Builder) PacketCapture(path string) *Builder {
+	b.config.PacketCapture = path
 	return b
 }
 
@@ -182,9 +245,12 @@ func (b *Builder) Config() (Config, error) {
 // means the same in a process with another working directory.
 func (c Config) absolute() (Config, error) {
 	c = c.clone()
-	paths := []*string{&c.KernelPath, &c.RootfsPath, &c.RootPath, &c.ConsoleOutput}
+	paths := []*string{&c.KernelPath, &c.RootfsPath, &c.RootPath, &c.RootDisk.Path, &c.PacketCapture, &c.ConsoleOutput}
 	for i := range c.MappedDirs {
 		paths = append(paths, &c.MappedDirs[i].Host)
+	}
+	for i := range c.Disks {
+		paths = append(paths, &c.Disks[i].Path)
 	}
 	for _, path := range paths {
 		if *path == "" {

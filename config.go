@@ -13,6 +13,8 @@ const (
 	// MinCPUQuotaUS is the smallest valid CPUQuotaUS, in microseconds; the
 	// kernel's CPU bandwidth control accepts nothing below it.
 	MinCPUQuotaUS = 1000
+	// CPUPeriodUS is the period that CPUQuotaUS is a part of, in microseconds.
+	CPUPeriodUS = 100_000
 
 	defaultVCPUCount = 1
 	defaultMemoryMB  = 512
@@ -43,16 +45,23 @@ type Config struct {
 	// vmlinux. Empty means Holt's default kernel.
 	KernelPath string `json:"kernel_path,omitempty"`
 	// RootfsPath is a gzip-compressed cpio archive on the host that is
-	// unpacked into guest memory and becomes /. Exactly one of RootfsPath
-	// and RootPath is set.
+	// unpacked into guest memory and becomes /. Exactly one of RootfsPath,
+	// RootPath and RootDisk is set.
 	RootfsPath string `json:"rootfs_path,omitempty"`
 	// RootPath is a directory on the host that becomes / through virtio-fs.
 	// Unless RootOverlay is set, the guest's writes change it.
 	RootPath string `json:"root_path,omitempty"`
+	// RootDisk is a disk whose file system becomes /, of any type that the
+	// guest kernel knows; the whole disk, without a partition table.
+	RootDisk Disk `json:"root_disk,omitzero"`
 	// RootOverlay keeps writes to / in guest memory, where they are lost
-	// when the guest ends; RootPath is then shared read-only. It needs
-	// RootPath.
+	// when the guest ends; RootPath or RootDisk is then only read. It needs
+	// one of them.
 	RootOverlay bool `json:"root_overlay,omitempty"`
+	// Disks are further disks, which the guest finds in this order and as
+	// /dev/disk/by-id/virtio-disk0 and so on. It mounts them itself. No file
+	// may occur twice, unless it is read-only everywhere.
+	Disks []Disk `json:"disks,omitempty"`
 	// MappedDirs are further host directories that the guest sees. No two
 	// may have the same guest path.
 	MappedDirs []PathPair `json:"mapped_dirs,omitempty"`
@@ -73,15 +82,29 @@ type Config struct {
 	// Rlimits are the program's resource limits, each resource at most once.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
 
+	// Network is how far the guest's network reaches.
+	Network NetworkMode `json:"network,omitzero"`
+	// NetworkRules allow and deny what Network would not, in this order: the
+	// first that matches decides.
+	NetworkRules []NetworkRule `json:"network_rules,omitempty"`
 	// PortMap are the guest ports that the host publishes. A host port may
 	// be used once per address and protocol.
 	PortMap []PortPair `json:"port_map,omitempty"`
 	// AssignedIP is the guest's IPv4 address. The zero Addr lets Holt choose.
 	AssignedIP netip.Addr `json:"assigned_ip,omitzero"`
-	// LocalOnly binds published ports to the loopback only and lets the
-	// guest reach the host's loopback services and other guests of its
-	// network, never the world.
+	// AssignedPrefixLen is the length of the prefix of the network around
+	// AssignedIP, 8 to 29 bits. 0 is 24.
+	AssignedPrefixLen uint8 `json:"assigned_prefix_len,omitempty"`
+	// LocalOnly is NetworkLocal in the words of the seed: it binds published
+	// ports to the loopback only and lets the guest reach the host's loopback
+	// services, never the world.
 	LocalOnly bool `json:"local_only,omitempty"`
+	// DNSServers are asked for the names that the guest looks up, in place of
+	// the host's own resolver. They are reached from the host.
+	DNSServers []netip.AddrPort `json:"dns_servers,omitempty"`
+	// PacketCapture is a file on the host that is created or truncated and
+	// gets every frame of the guest's network, as pcap. Empty means none.
+	PacketCapture string `json:"packet_capture,omitempty"`
 
 	// ConsoleOutput is a file on the host that is created or truncated and
 	// gets the guest console and the program's standard output and error.
@@ -130,16 +153,23 @@ func (c Config) Equal(d Config) bool {
 		c.KernelPath == d.KernelPath &&
 		c.RootfsPath == d.RootfsPath &&
 		c.RootPath == d.RootPath &&
+		c.RootDisk == d.RootDisk &&
 		c.RootOverlay == d.RootOverlay &&
+		slices.Equal(c.Disks, d.Disks) &&
 		slices.Equal(c.MappedDirs, d.MappedDirs) &&
 		c.ExecPath == d.ExecPath &&
 		slices.Equal(c.Args, d.Args) &&
 		slices.Equal(c.Env, d.Env) &&
 		c.WorkdirPath == d.WorkdirPath &&
 		slices.Equal(c.Rlimits, d.Rlimits) &&
+		c.Network == d.Network &&
+		slices.Equal(c.NetworkRules, d.NetworkRules) &&
 		slices.Equal(c.PortMap, d.PortMap) &&
 		c.AssignedIP == d.AssignedIP &&
+		c.AssignedPrefixLen == d.AssignedPrefixLen &&
 		c.LocalOnly == d.LocalOnly &&
+		slices.Equal(c.DNSServers, d.DNSServers) &&
+		c.PacketCapture == d.PacketCapture &&
 		c.ConsoleOutput == d.ConsoleOutput &&
 		c.LogLevel == d.LogLevel
 }
@@ -154,6 +184,9 @@ func (c Config) clone() Config {
 	c.Args = slices.Clone(c.Args)
 	c.Env = slices.Clone(c.Env)
 	c.Rlimits = slices.Clone(c.Rlimits)
+	c.Disks = slices.Clone(c.Disks)
+	c.NetworkRules = slices.Clone(c.NetworkRules)
 	c.PortMap = slices.Clone(c.PortMap)
+	c.DNSServers = slices.Clone(c.DNSServers)
 	return c
 }

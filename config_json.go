@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"strings"
 	"unicode/utf8"
@@ -64,6 +63,10 @@ func (c Config) checkUTF8() error {
 	check("kernel_path", c.KernelPath)
 	check("rootfs_path", c.RootfsPath)
 	check("root_path", c.RootPath)
+	check("root_disk", c.RootDisk.Path)
+	for _, disk := range c.Disks {
+		check("disks", disk.Path)
+	}
 	for _, pair := range c.MappedDirs {
 		check("mapped_dirs", pair.String())
 	}
@@ -73,6 +76,7 @@ func (c Config) checkUTF8() error {
 		check("env", pair.String())
 	}
 	check("workdir_path", c.WorkdirPath)
+	check("packet_capture", c.PacketCapture)
 	check("console_output", c.ConsoleOutput)
 	return errors.Join(errs...)
 }
@@ -135,37 +139,36 @@ type keyDecoder func(key string, raw json.RawMessage) []error
 // decoders has one entry for each JSON name of Config's fields.
 func (c *Config) decoders() map[string]keyDecoder {
 	return map[string]keyDecoder{
-		"vcpu_count":     scalar(&c.VCPUCount, "a whole number from 0 to 255"),
-		"memory_mb":      scalar(&c.MemoryMB, "a whole number of MiB, below 2^32"),
-		"cpu_quota_us":   scalar(&c.CPUQuotaUS, "a whole number of microseconds"),
-		"kernel_path":    scalar(&c.KernelPath, "a string"),
-		"rootfs_path":    scalar(&c.RootfsPath, "a string"),
-		"root_path":      scalar(&c.RootPath, "a string"),
-		"nested":         scalar(&c.Nested, "true or false"),
-		"root_overlay":   scalar(&c.RootOverlay, "true or false"),
-		"mapped_dirs":    list(&c.MappedDirs, parsePathPair),
-		"exec_path":      scalar(&c.ExecPath, "a string"),
-		"args":           list(&c.Args, parseArg),
-		"env":            list(&c.Env, parseEnvPair),
-		"workdir_path":   scalar(&c.WorkdirPath, "a string"),
-		"rlimits":        list(&c.Rlimits, parseRlimit),
-		"port_map":       list(&c.PortMap, parsePortPair),
-		"assigned_ip":    text(&c.AssignedIP, parseAssignedIP),
-		"local_only":     scalar(&c.LocalOnly, "true or false"),
-		"console_output": scalar(&c.ConsoleOutput, "a string"),
-		"log_level":      text(&c.LogLevel, parseLogLevel),
+		"vcpu_count":          scalar(&c.VCPUCount, "a whole number from 0 to 255"),
+		"memory_mb":           scalar(&c.MemoryMB, "a whole number of MiB, below 2^32"),
+		"cpu_quota_us":        scalar(&c.CPUQuotaUS, "a whole number of microseconds"),
+		"kernel_path":         scalar(&c.KernelPath, "a string"),
+		"rootfs_path":         scalar(&c.RootfsPath, "a string"),
+		"root_path":           scalar(&c.RootPath, "a string"),
+		"nested":              scalar(&c.Nested, "true or false"),
+		"root_disk":           text(&c.RootDisk, parseDisk),
+		"root_overlay":        scalar(&c.RootOverlay, "true or false"),
+		"disks":               list(&c.Disks, parseDisk),
+		"mapped_dirs":         list(&c.MappedDirs, parsePathPair),
+		"exec_path":           scalar(&c.ExecPath, "a string"),
+		"args":                list(&c.Args, parseArg),
+		"env":                 list(&c.Env, parseEnvPair),
+		"workdir_path":        scalar(&c.WorkdirPath, "a string"),
+		"rlimits":             list(&c.Rlimits, parseRlimit),
+		"network":             text(&c.Network, parseNetworkMode),
+		"network_rules":       list(&c.NetworkRules, parseNetworkRule),
+		"port_map":            list(&c.PortMap, parsePortPair),
+		"assigned_ip":         text(&c.AssignedIP, parseAssignedIP),
+		"assigned_prefix_len": scalar(&c.AssignedPrefixLen, "a whole number of bits"),
+		"local_only":          scalar(&c.LocalOnly, "true or false"),
+		"dns_servers":         list(&c.DNSServers, parseDNSServer),
+		"packet_capture":      scalar(&c.PacketCapture, "a string"),
+		"console_output":      scalar(&c.ConsoleOutput, "a string"),
+		"log_level":           text(&c.LogLevel, parseLogLevel),
 	}
 }
 
 func parseArg(s string) (string, error) { return s, nil }
-
-func parseAssignedIP(s string) (netip.Addr, error) {
-	ip, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Addr{}, errNotIPv4
-	}
-	return ip, nil
-}
 
 // scalar decodes into dst whatever encoding/json can.
 func scalar(dst any, want string) keyDecoder {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,6 +24,11 @@ func TestConfigGolden(t *testing.T) {
 	want.KernelPath = "/srv/holt/vmlinux"
 	want.RootfsPath = ""
 	want.RootPath = "/srv/holt/root"
+	want.RootDisk = Disk{}
+	want.Disks = []Disk{{"/srv/holt/data.img", false}, {"/srv/holt/base.img", true}}
+	want.NetworkRules = []NetworkRule{mustRule("allow *.example.com:443/tcp"), mustRule("allow [fd00::1]:8000-8100"), mustRule("deny any")}
+	want.DNSServers = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("[2001:db8::1]:5353")}
+	want.PacketCapture = "/var/log/microvm.pcap"
 	want.MappedDirs = []PathPair{{"/home", "/guest/mount", false}, {"/data", "/mnt/data", true}}
 	want.ExecPath = "/bin/example"
 	want.Args = []string{"arg1", "", "two words"}

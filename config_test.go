@@ -41,26 +41,41 @@ func TestMemoryBytesOverflow(t *testing.T) {
 func fullConfig() Config {
 	quota := uint64(50000)
 	return Config{
-		VCPUCount:     2,
-		MemoryMB:      1024,
-		CPUQuotaUS:    &quota,
-		Nested:        true,
-		KernelPath:    "/k",
-		RootfsPath:    "/fs",
-		RootPath:      "/r",
-		RootOverlay:   true,
-		MappedDirs:    []PathPair{{"/a", "/b", true}},
-		ExecPath:      "/bin/x",
-		Args:          []string{"a"},
-		Env:           []EnvPair{{"K", "v"}},
-		WorkdirPath:   "/w",
-		Rlimits:       []Rlimit{{RlimitCore, 1, 2}},
-		PortMap:       []PortPair{{Host: 1, Guest: 2}},
-		AssignedIP:    netip.MustParseAddr("10.0.2.15"),
-		LocalOnly:     true,
-		ConsoleOutput: "/c",
-		LogLevel:      LogInfo,
+		VCPUCount:         2,
+		MemoryMB:          1024,
+		CPUQuotaUS:        &quota,
+		Nested:            true,
+		KernelPath:        "/k",
+		RootfsPath:        "/fs",
+		RootPath:          "/r",
+		RootDisk:          Disk{"/d", true},
+		RootOverlay:       true,
+		Disks:             []Disk{{"/e", false}},
+		MappedDirs:        []PathPair{{"/a", "/b", true}},
+		ExecPath:          "/bin/x",
+		Args:              []string{"a"},
+		Env:               []EnvPair{{"K", "v"}},
+		WorkdirPath:       "/w",
+		Rlimits:           []Rlimit{{RlimitCore, 1, 2}},
+		Network:           NetworkLocal,
+		NetworkRules:      []NetworkRule{mustRule("deny any")},
+		PortMap:           []PortPair{{Host: 1, Guest: 2}},
+		AssignedIP:        netip.MustParseAddr("10.0.2.15"),
+		AssignedPrefixLen: 16,
+		LocalOnly:         true,
+		DNSServers:        []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")},
+		PacketCapture:     "/p",
+		ConsoleOutput:     "/c",
+		LogLevel:          LogInfo,
 	}
+}
+
+func mustRule(text string) NetworkRule {
+	r, err := ParseNetworkRule(text)
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 // A field that somebody adds and Equal or clone forgets fails here.

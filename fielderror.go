@@ -1,13 +1,6 @@
 package holt
 
-import (
-	"errors"
-	"strconv"
-)
-
-// ErrNotSupported is wrapped by the errors of [Config.Unsupported]: the field
-// is valid, and this build of Holt cannot do what it asks.
-var ErrNotSupported = errors.New("not supported by this build of Holt")
+import "strconv"
 
 // FieldError is one problem with one field of a [Config]. Errors of this
 // package that hold several are joined: use errors.As for the first, or unwrap

@@ -62,6 +62,30 @@ func checkGzipFile(path string) error {
 	return nil
 }
 
+// checkImage looks whether path could be a disk. Whether its size is a disk's, and
+// whether another VM has it, is the start's business.
+func checkImage(path string, readOnly bool) error {
+	if err := checkNUL(path); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("must be an existing disk image or block device: %w", cause(err))
+	}
+	mode := info.Mode()
+	if block := mode&fs.ModeDevice != 0 && mode&fs.ModeCharDevice == 0; !mode.IsRegular() && !block {
+		return fmt.Errorf("must be an existing disk image or block device: it is %s", kind(mode))
+	}
+	access, want := uint32(unix.R_OK), "readable"
+	if !readOnly {
+		access, want = unix.R_OK|unix.W_OK, "writable, or be given with :ro"
+	}
+	if err := unix.Access(path, access); err != nil {
+		return fmt.Errorf("must be %s: %w", want, err)
+	}
+	return nil
+}
+
 // checkOutputFile finds out whether path could be created or truncated, and
 // does neither: a configuration that is only checked must not cost a file.
 func checkOutputFile(path string) error {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/control"
+	"github.com/holtvm/holt/internal/limits"
 	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/state"
@@ -24,10 +25,11 @@ import (
 type processMonitor struct {
 	*control.Client
 
-	cmd  *exec.Cmd
-	conn net.Conn
-	dir  *state.Dir
-	reap func() error // waits, once
+	cmd   *exec.Cmd
+	conn  net.Conn
+	dir   *state.Dir
+	group *limits.Group // that limits it; nil if none could be had
+	reap  func() error  // waits, once
 }
 
 // startProcess starts `holt monitor` and hands it the specification, one end of
@@ -64,26 +66,49 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 		return nil, nil, fmt.Errorf("start the monitor: %w", err)
 	}
 	defer specRead.Close()
-	// Not CommandContext: the monitor lives on when the start is over.
-	cmd := exec.Command(binary, "monitor")
-	cmd.Stderr = log
-	cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock, socket}
-	// Huge pages are for its guest: what a monitor has on its heap is less than one.
-	cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(os.Getenv("GODEBUG")+",disablethp=1", ","))
-	// A session of its own: the terminal's signals are the client's business.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	cmd, group, err := startLimited(dir.Info.ID, monitor.Spec(spec), log, func() *exec.Cmd {
+		// Not CommandContext: the monitor lives on when the start is over.
+		cmd := exec.Command(binary, "monitor")
+		cmd.Stderr = log
+		cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock, socket}
+		// Huge pages are for its guest: what a monitor has on its heap is less than one.
+		cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(os.Getenv("GODEBUG")+",disablethp=1", ","))
+		// A session of its own: the terminal's signals are the client's business.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd
+	})
+	if err != nil {
 		conn.Close()
 		specWrite.Close()
 		return nil, nil, fmt.Errorf("start the monitor: %w", err)
+	}
+	if group != nil {
+		spec.ControlGroup = group.Path()
 	}
 	go func() {
 		defer specWrite.Close()
 		_ = monitor.WriteSpec(specWrite, monitor.Spec(spec)) // a monitor that does not read dies and is reported
 	}()
-	p := &processMonitor{cmd: cmd, conn: conn, dir: dir, Client: control.NewClient(dir.Path)}
+	p := &processMonitor{cmd: cmd, conn: conn, dir: dir, group: group, Client: control.NewClient(dir.Path)}
 	p.reap = sync.OnceValue(p.cleanUp)
 	return p, conn, nil
+}
+
+// startLimited starts the monitor that command makes in a control group, or, where
+// none can be had, without one.
+func startLimited(id string, spec monitor.Spec, log io.Writer, command func() *exec.Cmd) (*exec.Cmd, *limits.Group, error) {
+	logger := spec.Logger(log).With("vm", id)
+	group, err := limits.NewGroup(id, spec.Limits())
+	if err == nil {
+		cmd := command()
+		if err = group.Start(cmd); err == nil {
+			return cmd, group, nil
+		}
+		_ = group.Remove() // if it is still there, a later start sweeps it
+	}
+	logger.Debug("the VM has no control group", "reason", err)
+	cmd := command()
+	return cmd, nil, cmd.Start()
 }
 
 // makeStateDir creates the VM's directory, and cleans up behind dead VMs.
@@ -137,6 +162,9 @@ func (p *processMonitor) wait() error { return p.reap() }
 
 func (p *processMonitor) cleanUp() error {
 	err := p.cmd.Wait()
+	if p.group != nil {
+		_ = p.group.Remove() // if it is still there, a later start sweeps it
+	}
 	if rerr := p.dir.Remove(); rerr != nil && err == nil {
 		return fmt.Errorf("remove the VM's directory: %w", rerr)
 	}

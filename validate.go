@@ -3,7 +3,6 @@ package holt
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -11,8 +10,7 @@ import (
 
 // Validate reports every problem of c in one joined error, each a [*FieldError],
 // or nil. It needs no backend: it looks at the values and at the host files
-// they name, and changes nothing. What this build cannot do yet is not a
-// problem of c; see [Config.Unsupported].
+// they name, and changes nothing.
 func (c Config) Validate() error {
 	return errors.Join(c.problems()...)
 }
@@ -21,6 +19,7 @@ func (c Config) problems() []error {
 	var p problems
 	c.validateMachine(&p)
 	c.validateRoot(&p)
+	c.validateDisks(&p)
 	c.validateMappedDirs(&p)
 	c.validateProgram(&p)
 	c.validateRlimits(&p)
@@ -62,11 +61,21 @@ func (c Config) validateMachine(p *problems) {
 }
 
 func (c Config) validateRoot(p *problems) {
-	switch {
-	case c.RootPath == "" && c.RootfsPath == "":
-		p.add("root_path", "", "must be set, or rootfs_path instead: the guest needs a root filesystem")
-	case c.RootPath != "" && c.RootfsPath != "":
-		p.add("root_path", strconv.Quote(c.RootPath), "must not be set together with rootfs_path; exactly one is the root")
+	roots := []struct{ field, value string }{
+		{"root_path", c.RootPath}, {"rootfs_path", c.RootfsPath}, {"root_disk", c.RootDisk.Path},
+	}
+	first := ""
+	for _, root := range roots {
+		switch {
+		case root.value == "":
+		case first == "":
+			first = root.field
+		default:
+			p.add(root.field, strconv.Quote(root.value), fmt.Sprintf("must not be set together with %s; exactly one is the root", first))
+		}
+	}
+	if first == "" {
+		p.add("root_path", "", "must be set, or rootfs_path or root_disk instead: the guest needs a root filesystem")
 	}
 	if c.RootPath != "" {
 		p.addText("root_path", c.RootPath, checkDirectory(c.RootPath))
@@ -74,9 +83,32 @@ func (c Config) validateRoot(p *problems) {
 	if c.RootfsPath != "" {
 		p.addText("rootfs_path", c.RootfsPath, checkGzipFile(c.RootfsPath))
 	}
-	if c.RootOverlay && c.RootPath == "" {
-		p.add("root_overlay", "true", "must be used with root_path; a rootfs_path root is in guest memory anyway")
+	if c.RootOverlay && c.RootPath == "" && c.RootDisk == (Disk{}) {
+		p.add("root_overlay", "true", "must be used with root_path or root_disk; a rootfs_path root is in guest memory anyway")
 	}
+}
+
+func (c Config) validateDisks(p *problems) {
+	if len(c.Disks) > maxDisks {
+		p.add("disks", fmt.Sprint(len(c.Disks)), fmt.Sprintf("must be at most %d", maxDisks))
+	}
+	if c.RootDisk != (Disk{}) {
+		p.addText("root_disk", c.RootDisk.String(), checkDisk(c.RootDisk))
+	}
+	for _, disk := range c.Disks {
+		p.addText("disks", disk.String(), checkDisk(disk))
+	}
+}
+
+// maxDisks is how many further disks a guest may have. Each takes an interrupt
+// line or a PCI slot.
+const maxDisks = 16
+
+func checkDisk(d Disk) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	return checkImage(d.Path, d.ReadOnly)
 }
 
 func (c Config) validateMappedDirs(p *problems) {
@@ -125,47 +157,6 @@ func (c Config) validateRlimits(p *problems) {
 		}
 		seen[limit.Resource] = true
 	}
-}
-
-func (c Config) validateNetwork(p *problems) {
-	for i, pair := range c.PortMap {
-		if err := pair.check(); err != nil {
-			p.addText("port_map", pair.String(), err)
-			continue
-		}
-		for _, earlier := range c.PortMap[:i] {
-			if pair.overlaps(earlier) {
-				p.add("port_map", strconv.Quote(pair.String()),
-					fmt.Sprintf("host port %d/%v must be published only once for an address; %q has it", pair.Host, pair.Protocol, earlier))
-				break
-			}
-		}
-		if c.LocalOnly && pair.HostIP.IsValid() && !pair.HostIP.Unmap().IsLoopback() {
-			p.add("port_map", strconv.Quote(pair.String()), "must name a loopback address, or none, when local_only is set")
-		}
-	}
-	if c.AssignedIP.IsValid() {
-		if err := checkAssignedIP(c.AssignedIP); err != nil {
-			p.addText("assigned_ip", c.AssignedIP.String(), err)
-		}
-	}
-}
-
-var (
-	errNotIPv4      = errors.New("must be an IPv4 address, such as 10.0.2.15")
-	errNotGuestIPv4 = errors.New("must be the address of one host: not unspecified, loopback, multicast or broadcast")
-
-	ipv4Broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-)
-
-func checkAssignedIP(ip netip.Addr) error {
-	if !ip.Is4() {
-		return errNotIPv4
-	}
-	if ip.IsUnspecified() || ip.IsLoopback() || ip.IsMulticast() || ip == ipv4Broadcast {
-		return errNotGuestIPv4
-	}
-	return nil
 }
 
 func (c Config) validateOutput(p *problems) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,13 @@ func TestValidateAccepts(t *testing.T) {
 		"local ports": func(c *Config) {
 			c.LocalOnly, c.PortMap = true, []PortPair{{Host: 1, Guest: 1}, {HostIP: netip.MustParseAddr("127.0.0.2"), Host: 2, Guest: 2}}
 		},
+		"a root disk":         func(c *Config) { c.RootPath, c.RootDisk, c.RootOverlay = "", Disk{h.path("file"), true}, true },
+		"disks":               func(c *Config) { c.Disks = []Disk{{h.path("file"), true}, {h.path("empty"), false}} },
+		"no network":          func(c *Config) { c.Network = NetworkNone },
+		"rules":               func(c *Config) { c.NetworkRules = []NetworkRule{mustRule("deny any"), mustRule("deny any")} },
+		"local twice":         func(c *Config) { c.Network, c.LocalOnly = NetworkLocal, true },
+		"a prefix":            func(c *Config) { c.AssignedIP, c.AssignedPrefixLen = netip.MustParseAddr("10.9.0.1"), 29 },
+		"a capture file":      func(c *Config) { c.PacketCapture = h.path("pcap") },
 		"a new console file":  func(c *Config) { c.ConsoleOutput = h.path("console.log") },
 		"an old console file": func(c *Config) { c.ConsoleOutput = h.path("file") },
 		"a console device":    func(c *Config) { c.ConsoleOutput = "/dev/null" },
@@ -116,8 +124,13 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *Config) { c.KernelPath = h.path("fifo") }, `kernel_path: "DIR/fifo": must be an existing regular file: it is neither a regular file nor a directory`},
 		{func(c *Config) { c.KernelPath = "a\x00b" }, `kernel_path: "a\x00b": must not contain a NUL byte`},
 
-		{func(c *Config) { c.RootPath = "" }, `root_path: must be set, or rootfs_path instead: the guest needs a root filesystem`},
-		{func(c *Config) { c.RootfsPath = h.path("rootfs.gz") }, `root_path: "DIR/root": must not be set together with rootfs_path; exactly one is the root`},
+		{func(c *Config) { c.RootPath = "" }, `root_path: must be set, or rootfs_path or root_disk instead: the guest needs a root filesystem`},
+		{func(c *Config) { c.RootfsPath = h.path("rootfs.gz") }, `rootfs_path: "DIR/rootfs.gz": must not be set together with root_path; exactly one is the root`},
+		{func(c *Config) { c.RootDisk = Disk{Path: h.path("file")} }, `root_disk: "DIR/file": must not be set together with root_path; exactly one is the root`},
+		{func(c *Config) { c.RootPath, c.RootDisk = "", Disk{Path: h.path("nope")} }, `root_disk: "DIR/nope": must be an existing disk image or block device: no such file or directory`},
+		{func(c *Config) { c.Disks = []Disk{{Path: h.path("fifo")}} }, `disks: "DIR/fifo": must be an existing disk image or block device: it is neither a regular file nor a directory`},
+		{func(c *Config) { c.Disks = []Disk{{}} }, `disks: "": path is empty; must be file[:ro]`},
+		{func(c *Config) { c.Disks = slices.Repeat([]Disk{{Path: h.path("file")}}, 17) }, `disks: 17: must be at most 16`},
 		{func(c *Config) { c.RootPath = h.path("nope") }, `root_path: "DIR/nope": must be an existing directory: no such file or directory`},
 		{func(c *Config) { c.RootPath = h.path("file") }, `root_path: "DIR/file": must be an existing directory: it is a regular file`},
 		{func(c *Config) { c.RootPath = h.path("file/x") }, `root_path: "DIR/file/x": must be an existing directory: not a directory`},
@@ -127,7 +140,7 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("file") }, `rootfs_path: "DIR/file": must be a gzip-compressed cpio archive: it starts with 74 65, not 1f 8b`},
 		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("empty") }, `rootfs_path: "DIR/empty": must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b`},
 		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("short") }, `rootfs_path: "DIR/short": must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b`},
-		{func(c *Config) { c.RootPath, c.RootfsPath, c.RootOverlay = "", h.path("rootfs.gz"), true }, `root_overlay: true: must be used with root_path; a rootfs_path root is in guest memory anyway`},
+		{func(c *Config) { c.RootPath, c.RootfsPath, c.RootOverlay = "", h.path("rootfs.gz"), true }, `root_overlay: true: must be used with root_path or root_disk; a rootfs_path root is in guest memory anyway`},
 
 		{func(c *Config) { c.MappedDirs = []PathPair{pair("nope", "/a")} }, `mapped_dirs: "DIR/nope:/a": host path must be an existing directory: no such file or directory`},
 		{func(c *Config) { c.MappedDirs = []PathPair{pair("file", "/a")} }, `mapped_dirs: "DIR/file:/a": host path must be an existing directory: it is a regular file`},
@@ -151,14 +164,24 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *Config) { c.PortMap = []PortPair{{Host: 0, Guest: 80}} }, `port_map: "0:80": host port "0" must be a number from 1 to 65535`},
 		{func(c *Config) { c.PortMap = ports("8080:80", "127.0.0.1:8080:81") }, `port_map: "127.0.0.1:8080:81": host port 8080/tcp must be published only once for an address; "8080:80" has it`},
 		{func(c *Config) { c.PortMap = ports("10.0.0.1:53:53/udp", "0.0.0.0:53:53/udp") }, `port_map: "0.0.0.0:53:53/udp": host port 53/udp must be published only once for an address; "10.0.0.1:53:53/udp" has it`},
-		{func(c *Config) { c.LocalOnly, c.PortMap = true, ports("0.0.0.0:80:80") }, `port_map: "0.0.0.0:80:80": must name a loopback address, or none, when local_only is set`},
-		{func(c *Config) { c.LocalOnly, c.PortMap = true, ports("10.0.0.1:80:80") }, `port_map: "10.0.0.1:80:80": must name a loopback address, or none, when local_only is set`},
+		{func(c *Config) { c.LocalOnly, c.PortMap = true, ports("0.0.0.0:80:80") }, `port_map: "0.0.0.0:80:80": must name a loopback address, or none, when the network is local`},
+		{func(c *Config) { c.LocalOnly, c.PortMap = true, ports("10.0.0.1:80:80") }, `port_map: "10.0.0.1:80:80": must name a loopback address, or none, when the network is local`},
+		{func(c *Config) { c.Network, c.PortMap = NetworkLocal, ports("10.0.0.1:80:80") }, `port_map: "10.0.0.1:80:80": must name a loopback address, or none, when the network is local`},
+		{func(c *Config) { c.Network, c.LocalOnly = NetworkAll, true }, `local_only: true: must not be set together with network "all"; it means "local"`},
+		{func(c *Config) { c.Network = 9 }, `network: 9: must be one of none, local, public, all`},
+		{func(c *Config) { c.Network, c.PortMap = NetworkNone, ports("80") }, `port_map: must not be set when network is "none": the guest has no network device`},
+		{func(c *Config) { c.Network, c.PacketCapture = NetworkNone, h.path("pcap") }, `packet_capture: must not be set when network is "none": the guest has no network device`},
+		{func(c *Config) { c.DNSServers = []netip.AddrPort{{}} }, `dns_servers: "invalid AddrPort": must be the address of a DNS server: 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:53`},
+		{func(c *Config) { c.PacketCapture = h.path("root") }, `packet_capture: "DIR/root": must be a file: it is a directory`},
+		{func(c *Config) { c.AssignedPrefixLen = 24 }, `assigned_prefix_len: 24: must be set together with assigned_ip`},
+		{func(c *Config) { c.AssignedIP, c.AssignedPrefixLen = netip.MustParseAddr("10.0.0.1"), 30 }, `assigned_prefix_len: 30: must be from 8 to 29 (bits)`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("10.0.0.255") }, `assigned_ip: "10.0.0.255/24": is the network's own or its broadcast address`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("fd00::1") }, `assigned_ip: "fd00::1": must be an IPv4 address, such as 10.0.2.15`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("::ffff:10.0.0.1") }, `assigned_ip: "::ffff:10.0.0.1": must be an IPv4 address, such as 10.0.2.15`},
-		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("0.0.0.0") }, `assigned_ip: "0.0.0.0": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
-		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("127.0.0.1") }, `assigned_ip: "127.0.0.1": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
-		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("224.0.0.1") }, `assigned_ip: "224.0.0.1": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
-		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("255.255.255.255") }, `assigned_ip: "255.255.255.255": must be the address of one host: not unspecified, loopback, multicast or broadcast`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("0.0.0.0") }, `assigned_ip: "0.0.0.0/24": 0.0.0.0/8 has no hosts`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("127.0.0.1") }, `assigned_ip: "127.0.0.1/24": must not be a loopback address`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("224.0.0.1") }, `assigned_ip: "224.0.0.1/24": must not be a multicast or reserved address`},
+		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("255.255.255.255") }, `assigned_ip: "255.255.255.255/24": must not be a multicast or reserved address`},
 
 		{func(c *Config) { c.ConsoleOutput = h.path("nope/log") }, `console_output: "DIR/nope/log": its directory must be an existing directory: no such file or directory`},
 		{func(c *Config) { c.ConsoleOutput = h.path("file/log") }, `console_output: "DIR/file/log": must be a writable file: not a directory`},
@@ -201,7 +224,7 @@ func TestValidateReportsEveryProblem(t *testing.T) {
 		LogLevel:      math.MaxUint8,
 	}.Validate()
 	want := []string{
-		"vcpu_count", "memory_mb", "cpu_quota_us", "kernel_path", "root_path", "root_path", "rootfs_path",
+		"vcpu_count", "memory_mb", "cpu_quota_us", "kernel_path", "rootfs_path", "root_path", "rootfs_path",
 		"mapped_dirs", "mapped_dirs", "exec_path", "args", "args", "env", "workdir_path", "rlimits",
 		"port_map", "assigned_ip", "console_output", "log_level",
 	}
@@ -279,26 +302,5 @@ func asNobody(t *testing.T, f func()) {
 	}()
 	if err := <-done; err != nil {
 		t.Fatalf("become nobody: %v", err)
-	}
-}
-
-func TestUnsupported(t *testing.T) {
-	c := fullConfig()
-	err := c.Unsupported()
-	want := "cpu_quota_us rootfs_path port_map assigned_ip local_only"
-	if got := strings.Join(fieldsOf(t, err), " "); got != want {
-		t.Errorf("unsupported: %s; want %s", got, want)
-	}
-	for _, err := range err.(interface{ Unwrap() []error }).Unwrap() {
-		if !errors.Is(err, ErrNotSupported) {
-			t.Errorf("%v does not wrap ErrNotSupported", err)
-		}
-	}
-	if !strings.Contains(err.Error(), "port_map: this build of Holt cannot publish ports yet") {
-		t.Errorf("unexpected text: %v", err)
-	}
-	c.CPUQuotaUS, c.RootfsPath, c.PortMap, c.AssignedIP, c.LocalOnly = nil, "", nil, netip.Addr{}, false
-	if err := c.Unsupported(); err != nil {
-		t.Errorf("everything else is supported: %v", err)
 	}
 }

@@ -64,10 +64,9 @@ func (b *Builder) Build(opts ...Option) (*VM, error) {
 }
 
 // New returns a VM that is ready and not running. It fails when cfg is not
-// valid, when it asks for what this build cannot do (ErrNotSupported), or when
-// there is no holt binary to run the VM (ErrHoltNotFound).
+// valid, or when there is no holt binary to run the VM (ErrHoltNotFound).
 func New(cfg Config, opts ...Option) (*VM, error) {
-	if err := errors.Join(cfg.Validate(), cfg.Unsupported()); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	o := options{backend: "auto"}

@@ -103,10 +103,6 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(cfg); err == nil {
 		t.Error("a Config without root and program is accepted")
 	}
-	cfg.RootPath, cfg.ExecPath, cfg.LocalOnly = t.TempDir(), "true", true
-	if _, err := New(cfg); !errors.Is(err, ErrNotSupported) {
-		t.Errorf("local_only: %v", err)
-	}
 }
 
 func TestFindHolt(t *testing.T) {

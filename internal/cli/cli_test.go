@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/holtvm/holt"
 )
 
 // execute runs holt with its output captured.
@@ -55,7 +58,13 @@ func TestMistakes(t *testing.T) {
 		"either IMAGE or --host":  {"kernel", "import"},
 		"accepts 1 arg":           {"kernel", "rm"},
 		"unknown shorthand":       {"doctor", "-x"},
-		"see `holt run --help`":   {"run", "-c", "300"},
+		"see `holt run --help`":   {"run", "--cpu-quota", "much"},
+		"such as 2 or 0.5":        {"run", "-c", "300", "--", "true"},
+		"one of none, local":      {"run", "--network", "host", "--", "true"},
+		"[ip:]host:guest":         {"run", "-p", "x:1:2:3", "--", "true"},
+		"must be an IPv4 address": {"run", "--ip", "localhost", "--", "true"},
+		"address of a DNS server": {"run", "--dns", "localhost", "--", "true"},
+		"file[:ro]":               {"run", "--disk", ":ro", "--", "true"},
 		"must be a size such as":  {"run", "-m", "-5", "--", "true"},
 		"env-file":                {"run", "--env-file", "/none", "--", "true"},
 		"no such kernel":          {"kernel", "default", "x"},
@@ -144,5 +153,67 @@ func TestKernelLsOfNothing(t *testing.T) {
 	}
 	if out, err := execute("kernel", "ls"); err != nil || !strings.HasPrefix(out, "NAME") {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+func TestParseCPUs(t *testing.T) {
+	for text, want := range map[string]string{
+		"1": "1 none", "2": "2 none", "255": "255 none", "2.0": "2 none",
+		"0.5": "1 50000", "1.5": "2 150000", "0.01": "1 1000", "0.333": "1 33300", "254.5": "255 25450000",
+		"0": "error", "-1": "error", "256": "error", "": "error", "all": "error", "NaN": "error", "Inf": "error", "1e9": "error",
+	} {
+		cfg := holt.DefaultConfig()
+		got := "error"
+		if err := parseCPUs(text, &cfg); err == nil {
+			got = fmt.Sprint(cfg.VCPUCount, " none")
+			if cfg.CPUQuotaUS != nil {
+				got = fmt.Sprint(cfg.VCPUCount, " ", *cfg.CPUQuotaUS)
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// The order of --allow and --deny among each other is the rules' order.
+func TestRulesKeepTheirOrder(t *testing.T) {
+	t.Setenv("HOLT_HOME", t.TempDir())
+	out, err := execute("run", "--rootfs", t.TempDir(), "--deny", "10.0.0.1", "--allow", "10.0.0.0/8", "--allow", "*.example.com:443/tcp", "--deny", "any", "--dry-run", "--", "true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := holt.ParseConfig([]byte(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(cfg.NetworkRules), "[deny 10.0.0.1 allow 10.0.0.0/8 allow *.example.com:443/tcp deny any]"; got != want {
+		t.Errorf("rules %s, want %s", got, want)
+	}
+}
+
+func TestRootFlags(t *testing.T) {
+	t.Setenv("HOLT_HOME", t.TempDir())
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want holt.Config
+	}{
+		{[]string{"--rootfs", dir}, holt.Config{RootPath: dir}},
+		{[]string{"--rootfs", file}, holt.Config{RootfsPath: file}},
+		{[]string{"--root-disk", file + ":ro"}, holt.Config{RootDisk: holt.Disk{Path: file, ReadOnly: true}}},
+	} {
+		out, err := execute(append(append([]string{"run"}, c.args...), "--dry-run", "--", "true")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := holt.ParseConfig([]byte(out))
+		if err != nil || cfg.RootPath != c.want.RootPath || cfg.RootfsPath != c.want.RootfsPath || cfg.RootDisk != c.want.RootDisk {
+			t.Errorf("%v: %+v, %v", c.args, cfg, err)
+		}
 	}
 }

@@ -17,13 +17,16 @@ import (
 
 // runFlags are the flags of `holt run` as the user gave them.
 type runFlags struct {
-	rootfs, kernel, backend, workdir       string
+	rootfs, rootDisk, kernel, backend      string
 	console, logLevel, configFile, envFile string
-	memory                                 string
-	cpus                                   uint8
+	memory, cpus, workdir                  string
+	network, ip, pcap                      string
+	cpuQuota                               uint64
 	overlay, nested, interactive           bool
 	tty, dryRun                            bool
-	volumes, env, rlimits                  []string
+	volumes, disks, env, rlimits           []string
+	ports, dns                             []string
+	rules                                  []string // of --allow and --deny, in their common order
 	timeout                                time.Duration
 }
 
@@ -34,15 +37,27 @@ func newRun() *cobra.Command {
 		Short: "Run a program in a new microVM",
 		Long: `Boot a guest, run CMD in it, stream its output, and exit with its status.
 
-The guest's / is the directory of --rootfs, shared through virtio-fs: what the
-program writes there stays, unless --overlay is given. Without --rootfs it is the
-small busybox root that 'holt setup' made, and changes to it are lost.
+The guest's / is the directory of --rootfs, shared through virtio-fs, or the file
+system of --root-disk: what the program writes there stays, unless --overlay is
+given. If --rootfs is a file it is a gzip-compressed cpio archive, which is unpacked
+into guest memory. Without either it is the small busybox root that 'holt setup'
+made, and changes to it are lost.
+
+The guest reaches the internet and nothing of the host; --network, --allow and
+--deny change that. The first rule that matches a target decides, else the network:
+  none     no network device
+  local    the host's loopback, as host.holt.internal; published ports are local
+  public   the internet, but no private, link-local or metadata address (default)
+  all      whatever the host reaches, and the host as host.holt.internal
 
 Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 125 if Holt itself failed; 126 if CMD cannot be executed; 127 if it is not found.`,
 		Example: `  holt run -- echo hello
   holt run -c 2 -m 1G -v "$PWD:/src:ro" -w /src -- ls -l
   holt run --rootfs ./debian -it -- bash
+  holt run --rootfs ./debian -p 8080:80 -- nginx -g 'daemon off;'
+  holt run --allow '*.example.com:443' --deny any -- wget -O- https://www.example.com
+  holt run --root-disk ./root.ext4 --disk ./data.img:ro -- ls /dev/vda /dev/vdb
   echo 'print(6*7)' | holt run --rootfs ./debian -i -- python3 -
   holt run --rootfs ./debian -m 2G --dry-run -- make > vm.json
   holt run --config vm.json`,
@@ -51,11 +66,21 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl := cmd.Flags()
 	fl.SetInterspersed(false) // what follows CMD is CMD's
 	fl.SortFlags = false
-	fl.StringVar(&f.rootfs, "rootfs", "", "`DIR` on the host that becomes the guest's /")
-	fl.BoolVar(&f.overlay, "overlay", false, "keep changes to / in guest memory; DIR is never written")
-	fl.Uint8VarP(&f.cpus, "cpus", "c", 1, "number of virtual CPUs")
-	fl.StringVarP(&f.memory, "memory", "m", "512M", "guest memory: `SIZE` in MiB, or with M or G (64M or more)")
+	fl.StringVar(&f.rootfs, "rootfs", "", "`PATH` on the host that becomes the guest's /: a directory, or a gzip-compressed cpio archive")
+	fl.StringVar(&f.rootDisk, "root-disk", "", "raw disk image whose file system becomes the guest's /: `FILE[:ro]`")
+	fl.BoolVar(&f.overlay, "overlay", false, "keep changes to / in guest memory; the directory or disk is never written")
+	fl.StringVarP(&f.cpus, "cpus", "c", "1", "virtual CPUs; with a fraction, `N` is also the most CPU time that they get (0.5: half a CPU)")
+	fl.Uint64Var(&f.cpuQuota, "cpu-quota", 0, "CPU time in `µs` for all virtual CPUs together in each 100 ms")
+	fl.StringVarP(&f.memory, "memory", "m", "512M", "most guest memory: `SIZE` in MiB, or with M or G (64M or more); what the guest frees goes back to the host")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "share a host directory: `HOST:GUEST[:ro]` (repeatable)")
+	fl.StringArrayVar(&f.disks, "disk", nil, "add a raw disk image or block device: `FILE[:ro]`, as /dev/disk/by-id/virtio-disk0 and so on (repeatable)")
+	fl.StringArrayVarP(&f.ports, "publish", "p", nil, "publish a guest port: `[IP:]HOST:GUEST[/udp]` (repeatable)")
+	fl.StringVar(&f.network, "network", "public", "how far the guest's network reaches: none, local, public or all")
+	fl.Var(ruleFlag{&f.rules, "allow "}, "allow", "let the guest reach `TARGET`: any, IP, CIDR, host or *.domain, with :PORT and /tcp or /udp (repeatable)")
+	fl.Var(ruleFlag{&f.rules, "deny "}, "deny", "keep the guest from `TARGET` (repeatable; the first matching --allow or --deny decides)")
+	fl.StringVar(&f.ip, "ip", "", "the guest's `IPv4[/PREFIX]` address and network (default 10.0.2.15/24)")
+	fl.StringArrayVar(&f.dns, "dns", nil, "look names up at `IP[:PORT]`, not with the host's resolver (repeatable)")
+	fl.StringVar(&f.pcap, "pcap", "", "write every frame of the guest's network to `FILE`, for tshark or wireshark")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "set `KEY=VALUE`, or take KEY from the host (repeatable)")
 	fl.StringVar(&f.envFile, "env-file", "", "read environment variables from `FILE`, a KEY=VALUE or KEY per line")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory in the guest (default /)")
@@ -114,6 +139,24 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	return &exitError{holt.ExitStatus(err), err}
 }
+
+// ruleFlag is --allow or --deny. Both add to one list, since the order counts.
+type ruleFlag struct {
+	rules *[]string
+	verb  string
+}
+
+// Set implements pflag.Value.
+func (r ruleFlag) Set(target string) error {
+	*r.rules = append(*r.rules, r.verb+target)
+	return nil
+}
+
+// String implements pflag.Value: there is no default.
+func (ruleFlag) String() string { return "" }
+
+// Type implements pflag.Value.
+func (ruleFlag) Type() string { return "target" }
 
 // attend runs the VM with this process's signals and terminal. It returns the
 // VM's error, or a killed-by-signal one when a signal came before the program.

@@ -32,7 +32,10 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 		}
 	}
 	if set.Changed("cpus") {
-		cfg.VCPUCount = f.cpus
+		check(parseCPUs(f.cpus, &cfg))
+	}
+	if set.Changed("cpu-quota") {
+		cfg.CPUQuotaUS = &f.cpuQuota
 	}
 	if set.Changed("memory") {
 		mb, err := parseMemory(f.memory)
@@ -43,15 +46,14 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 		check(cfg.LogLevel.UnmarshalText([]byte(f.logLevel)))
 	}
 	for flag, field := range map[string]*string{
-		"rootfs": &cfg.RootPath, "console-output": &cfg.ConsoleOutput,
+		"console-output": &cfg.ConsoleOutput, "pcap": &cfg.PacketCapture,
 	} {
 		if set.Changed(flag) {
 			check(absolute(field, set.Lookup(flag).Value.String()))
 		}
 	}
-	if set.Changed("rootfs") {
-		cfg.RootfsPath = ""
-	}
+	check(f.root(set, &cfg))
+	check(f.networking(set, &cfg))
 	if set.Changed("kernel") {
 		check(f.findKernel(&cfg.KernelPath))
 	}
@@ -74,6 +76,11 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 		check(err)
 		cfg.Rlimits = append(cfg.Rlimits, limit)
 	}
+	for _, text := range f.disks {
+		disk, err := holt.ParseDisk(text)
+		check(err)
+		cfg.Disks = append(cfg.Disks, disk)
+	}
 	env, err := f.environment()
 	check(err)
 	cfg.Env = append(cfg.Env, env...)
@@ -82,10 +89,66 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 	} else if cfg.ExecPath == "" {
 		check(errors.New("no program to run: give it after the flags, as in `holt run -- echo hello`"))
 	}
-	if cfg.RootPath == "" && cfg.RootfsPath == "" {
+	if cfg.RootPath == "" && cfg.RootfsPath == "" && cfg.RootDisk == (holt.Disk{}) {
 		check(useBaseRoot(&cfg))
 	}
 	return cfg, errors.Join(errs...)
+}
+
+// root sets the guest's root from --rootfs and --root-disk, in place of what the
+// configuration file says.
+func (f *runFlags) root(set *pflag.FlagSet, cfg *holt.Config) error {
+	if !set.Changed("rootfs") && !set.Changed("root-disk") {
+		return nil
+	}
+	cfg.RootPath, cfg.RootfsPath, cfg.RootDisk = "", "", holt.Disk{}
+	var errs []error
+	if f.rootfs != "" {
+		field := &cfg.RootPath
+		if info, err := os.Stat(f.rootfs); err == nil && info.Mode().IsRegular() {
+			field = &cfg.RootfsPath
+		}
+		errs = append(errs, absolute(field, f.rootfs))
+	}
+	if f.rootDisk != "" {
+		errs = append(errs, cfg.RootDisk.UnmarshalText([]byte(f.rootDisk)))
+	}
+	return errors.Join(errs...)
+}
+
+// networking sets the guest's network from the flags about it.
+func (f *runFlags) networking(set *pflag.FlagSet, cfg *holt.Config) error {
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if set.Changed("network") {
+		check(cfg.Network.UnmarshalText([]byte(f.network)))
+		cfg.LocalOnly = false
+	}
+	for _, text := range f.rules {
+		rule, err := holt.ParseNetworkRule(text)
+		check(err)
+		cfg.NetworkRules = append(cfg.NetworkRules, rule)
+	}
+	for _, text := range f.ports {
+		pair, err := holt.ParsePortPair(text)
+		check(err)
+		cfg.PortMap = append(cfg.PortMap, pair)
+	}
+	for _, text := range f.dns {
+		server, err := holt.ParseDNSServer(text)
+		check(err)
+		cfg.DNSServers = append(cfg.DNSServers, server)
+	}
+	if set.Changed("ip") {
+		var err error
+		cfg.AssignedIP, cfg.AssignedPrefixLen, err = holt.ParseAssignedIP(f.ip)
+		check(err)
+	}
+	return errors.Join(errs...)
 }
 
 func absolute(field *string, path string) (err error) {
@@ -137,6 +200,22 @@ func (f *runFlags) environment() ([]holt.EnvPair, error) {
 		add("--env", text)
 	}
 	return env, errors.Join(errs...)
+}
+
+// parseCPUs reads a number of CPUs. One with a fraction is the next whole number of
+// them, and a limit to their time.
+func parseCPUs(text string, cfg *holt.Config) error {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n > 0 && n <= math.MaxUint8) {
+		return fmt.Errorf("--cpus: %q: must be a number such as 2 or 0.5, at most %d", text, math.MaxUint8)
+	}
+	cfg.VCPUCount = uint8(math.Ceil(n))
+	cfg.CPUQuotaUS = nil
+	if n != math.Trunc(n) {
+		quota := uint64(math.Round(n * holt.CPUPeriodUS))
+		cfg.CPUQuotaUS = &quota
+	}
+	return nil
 }
 
 // parseMemory reads a size in MiB: 512, 512M, 2G.

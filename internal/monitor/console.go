@@ -1,10 +1,8 @@
 package monitor
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"unicode"
@@ -13,100 +11,86 @@ import (
 const (
 	// tailSize is how much of the guest console is kept, in bytes.
 	tailSize = 16 << 10
-	// fileSize bounds the console_output file, in bytes: a guest can print for
-	// ever, and the disk is the host's.
-	fileSize = 256 << 20
 	// tailLines is how many lines of it an error shows.
 	tailLines = 20
 )
 
-// console receives what the guest's kernel prints: it keeps the last bytes for
-// error messages and copies everything to the console_output file, which also
-// gets the program's output.
+// console receives what the guest's kernel prints, on its serial port and its
+// virtio console: it keeps the last bytes for error messages and copies everything
+// to the console_output file, which also gets the program's output. Its methods may
+// be called from any goroutine.
 type console struct {
-	log *slog.Logger
+	file *consoleFile // nil without console_output
 
 	mu   sync.Mutex
-	tail []byte
-	file *os.File // nil without console_output, or after it could not be written
-	room int      // what the file may still grow by, bytes
+	tail tail
 }
 
 // newConsole creates or truncates the file at path; an empty path means none.
 func newConsole(path string, log *slog.Logger) (*console, error) {
-	c := &console{log: log, room: fileSize}
+	c := &console{}
 	if path == "" {
 		return c, nil
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("console_output: %w", err)
-	}
-	c.file = f
-	return c, nil
+	var err error
+	c.file, err = openConsoleFile(path, log)
+	return c, err
 }
 
-// Write takes bytes of the guest's console. It never fails: the guest must not
-// stop because the host's disk is full.
+// Write takes bytes of the guest's console. It neither fails nor waits for the
+// host's disk: the guest's processors wait for it meanwhile.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tail = append(c.tail, p...)
-	if over := len(c.tail) - tailSize; over > 0 {
-		c.tail = append(c.tail[:0], c.tail[over:]...)
+	c.tail.write(p)
+	if c.file != nil {
+		c.file.offer(p)
 	}
-	c.save(p)
 	return len(p), nil
 }
 
-// output takes bytes of the program's standard output or error.
+// output takes bytes of the program's standard output or error. It may wait for the
+// host's disk, and so hold back the program.
 func (c *console) output(p []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.save(p)
+	if c.file != nil {
+		c.file.add(p)
+	}
 }
 
-func (c *console) save(p []byte) {
-	if c.file == nil {
-		return
-	}
-	full := len(p) > c.room
-	p = p[:min(len(p), c.room)]
-	c.room -= len(p)
-	_, err := c.file.Write(p)
-	if full && err == nil {
-		_, err = io.WriteString(c.file, fullMark)
-	}
-	switch {
-	case err != nil:
-		c.log.Error("console_output is no longer written", "error", err)
-	case full:
-		c.log.Warn("console_output is full", "bytes", fileSize)
-	default:
-		return
-	}
-	c.file.Close()
-	c.file = nil
-}
-
-// fullMark ends a file that got no more than it may hold.
-const fullMark = "\n[holt: console_output is full; what follows is lost]\n"
-
-// Close closes the file.
+// Close returns when the file is written and closed.
 func (c *console) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.file != nil {
 		c.file.Close()
-		c.file = nil
 	}
+}
+
+// tail keeps the last tailSize bytes of what is written to it.
+type tail struct {
+	ring [tailSize]byte
+	n    int // bytes written in all
+}
+
+func (t *tail) write(p []byte) {
+	for len(p) > 0 {
+		k := copy(t.ring[t.n%tailSize:], p)
+		t.n += k
+		p = p[k:]
+	}
+}
+
+func (t *tail) String() string {
+	if t.n <= tailSize {
+		return string(t.ring[:t.n])
+	}
+	at := t.n % tailSize
+	return string(t.ring[at:]) + string(t.ring[:at])
 }
 
 // lastLines returns the console's last lines, made safe for a terminal, each
 // with a prefix. It is empty when the guest printed nothing.
 func (c *console) lastLines(prefix string) string {
 	c.mu.Lock()
-	text := strings.ToValidUTF8(string(c.tail), "?")
+	text := strings.ToValidUTF8(c.tail.String(), "?")
 	c.mu.Unlock()
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
 	if len(lines) > tailLines {
@@ -127,7 +111,7 @@ func (c *console) panicLine() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	const mark = "Kernel panic - "
-	text := string(c.tail)
+	text := c.tail.String()
 	i := strings.LastIndex(text, mark)
 	if i < 0 {
 		return ""

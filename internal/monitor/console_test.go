@@ -1,12 +1,17 @@
 package monitor
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestConsoleKeepsTheEnd(t *testing.T) {
@@ -20,7 +25,7 @@ func TestConsoleKeepsTheEnd(t *testing.T) {
 	for i := range 100_000 {
 		fmt.Fprintf(c, "line %d\r\n", i)
 	}
-	if n := len(c.tail); n > tailSize {
+	if n := len(c.tail.String()); n != tailSize {
 		t.Errorf("%d bytes are kept", n)
 	}
 	got := strings.Split(strings.TrimSpace(c.lastLines("| ")), "\n")
@@ -81,7 +86,8 @@ func TestConsoleOutputFile(t *testing.T) {
 // TestConsoleSurvivesAFullDisk: the guest goes on when its console cannot be
 // kept.
 func TestConsoleSurvivesAFullDisk(t *testing.T) {
-	c, err := newConsole("/dev/full", slog.New(slog.DiscardHandler))
+	var log strings.Builder
+	c, err := newConsole("/dev/full", slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +96,151 @@ func TestConsoleSurvivesAFullDisk(t *testing.T) {
 			t.Errorf("Write = %d, %v", n, err)
 		}
 	}
-	if c.file != nil {
-		t.Error("the file is still tried")
+	c.Close() // does not wait for ever
+	if !strings.Contains(log.String(), "no longer written") {
+		t.Errorf("logged %q", log.String())
+	}
+}
+
+// TestTail: what is kept is the end, however it came.
+func TestTail(t *testing.T) {
+	var all strings.Builder
+	for i := range 3 * tailSize {
+		all.WriteByte(byte('a' + i%26 + i/1000%2))
+	}
+	text := all.String()
+	for _, size := range []int{1, 7, 16, tailSize - 1, tailSize, tailSize + 1, len(text)} {
+		var kept tail
+		for b := []byte(text); len(b) > 0; b = b[min(size, len(b)):] {
+			kept.write(b[:min(size, len(b))])
+		}
+		if kept.String() != text[len(text)-tailSize:] {
+			t.Errorf("written %d bytes at a time, the end is not kept", size)
+		}
+	}
+}
+
+// fifo is a console whose file nobody reads until the returned end is read.
+func fifo(t *testing.T) (*console, *os.File) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "console")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, r
+}
+
+// TestConsoleDoesNotWait: the guest's kernel prints on while the file cannot be
+// written, memory is bounded, the program waits, and what is lost is said.
+func TestConsoleDoesNotWait(t *testing.T) {
+	c, r := fifo(t)
+	const line = "a line of the kernel\n"
+	const most = fileBuffer + 256<<10 // and what the FIFO and the writer hold
+	for range 4 * fileBuffer / len(line) {
+		if n, err := c.Write([]byte(line)); n != len(line) || err != nil {
+			t.Fatalf("Write = %d, %v", n, err)
+		}
+	}
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		for range 4 * fileBuffer / 1000 {
+			c.output(bytes.Repeat([]byte("p"), 1000))
+		}
+	}()
+	select {
+	case <-waited:
+		t.Error("the program did not wait")
+	case <-time.After(50 * time.Millisecond):
+	}
+	c.file.mu.Lock()
+	if n := len(c.file.waiting); n > fileBuffer {
+		t.Errorf("%d bytes are buffered", n)
+	}
+	c.file.mu.Unlock()
+	got := make(chan string)
+	go func() {
+		var all strings.Builder
+		b := make([]byte, 64<<10)
+		for !strings.HasSuffix(all.String(), "the end") {
+			n, err := r.Read(b)
+			if err != nil {
+				break
+			}
+			all.Write(b[:n])
+		}
+		got <- all.String()
+	}()
+	<-waited
+	c.output([]byte("the end"))
+	c.Close()
+	text := <-got
+	if n := strings.Count(text, "p"); n < 4*fileBuffer/1000*1000 {
+		t.Errorf("%d bytes of the program", n)
+	}
+	if n := strings.Count(text, line) * len(line); n > most {
+		t.Errorf("%d bytes of the kernel, more than could wait", n)
+	}
+	if n := strings.Count(text, "bytes of the guest's console are lost"); n != 1 {
+		t.Errorf("said %d times that something is lost", n)
+	}
+}
+
+// TestConsoleLostAtTheEnd: a loss that nothing follows is said, too.
+func TestConsoleLostAtTheEnd(t *testing.T) {
+	c, r := fifo(t)
+	for range 2 * fileBuffer / 16 {
+		fmt.Fprint(c, "sixteen bytes..\n")
+	}
+	go c.Close()
+	var all strings.Builder
+	b := make([]byte, 64<<10)
+	for !strings.Contains(all.String(), "are lost") {
+		n, err := r.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b[:n])
+	}
+}
+
+// TestConsoleManyWriters is for the race detector: the serial port, the virtio
+// console and the program have goroutines of their own.
+func TestConsoleManyWriters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console")
+	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const each = 2000
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range each {
+				fmt.Fprint(c, "kernel\n")
+			}
+		})
+	}
+	wg.Go(func() {
+		for range each {
+			c.output([]byte("program\n"))
+			c.lastLines("")
+			c.panicLine()
+		}
+	})
+	wg.Wait()
+	c.Close()
+	b, err := os.ReadFile(path)
+	if got := strings.Count(string(b), "kernel\n"); err != nil || got != 2*each || strings.Count(string(b), "program\n") != each {
+		t.Errorf("%d lines of the kernel, %v", got, err)
 	}
 }

@@ -148,16 +148,17 @@ func TestConsoleOutputIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	const room = 10_000
-	if c.room != fileSize {
-		t.Errorf("the limit is %d", c.room)
+	if c.file.room != fileSize {
+		t.Errorf("the limit is %d", c.file.room)
 	}
-	c.room = room
+	c.file.room = room
 	for range 10 * room {
 		if n, err := c.Write([]byte("kernel\n")); n != 7 || err != nil {
 			t.Fatalf("Write = %d, %v", n, err)
 		}
 		c.output([]byte("program\n"))
 	}
+	c.Close()
 	b, err := os.ReadFile(path)
 	if err != nil || len(b) != room+len(fullMark) || !strings.HasSuffix(string(b), fullMark) {
 		t.Errorf("%d bytes, %v", len(b), err)
@@ -165,8 +166,8 @@ func TestConsoleOutputIsBounded(t *testing.T) {
 	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "full") {
 		t.Errorf("logged %q", log.String())
 	}
-	if c.lastLines("") == "" || len(c.tail) > tailSize {
-		t.Errorf("%d bytes are kept for messages", len(c.tail))
+	if c.lastLines("") == "" || len(c.tail.String()) > tailSize {
+		t.Errorf("%d bytes are kept for messages", len(c.tail.String()))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/holtvm/holt/internal/agentclient"
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/hypervisor"
+	"github.com/holtvm/holt/internal/limits"
 )
 
 const (
@@ -19,12 +20,16 @@ const (
 	// its program ended. Both are real time.
 	stopGrace    = 10 * time.Second
 	powerOffTime = 15 * time.Second
+	// slowPowerOffTime is the most that a guest gets that may use but a part of the
+	// processors' time.
+	slowPowerOffTime = time.Minute
 )
 
 // life is a VM from its start to its end.
 type life struct {
 	vm      hypervisor.VM
 	vcpus   int
+	quota   time.Duration // of processor time in each limits.Period; 0 for all that the vCPUs can use
 	console *console
 	agent   chan net.Conn // the agent's connection, once there is one
 	dial    func(ctx context.Context, port uint32) (net.Conn, error)
@@ -84,7 +89,7 @@ func (l *life) watch(ctx context.Context, up <-chan struct{}, end context.Cancel
 	booting, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		if err := watchBoot(booting, l.vcpus, l.vm.CPUTime); err != nil {
+		if err := watchBoot(booting, l.vcpus, l.quota, l.vm.CPUTime); err != nil {
 			end(err)
 		}
 	}()
@@ -110,7 +115,7 @@ func (l *life) stop(ctx context.Context, up <-chan struct{}, end context.CancelC
 		end(errors.New("stopped before it was up"))
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopGrace+powerOffTime)
+	ctx, cancel := context.WithTimeout(ctx, stopGrace+l.powerOffTime())
 	defer cancel()
 	conn, err := l.dial(ctx, agentproto.ServicePort)
 	if err == nil {
@@ -128,10 +133,19 @@ func (l *life) stop(ctx context.Context, up <-chan struct{}, end context.CancelC
 func (l *life) awaitPowerOff(ctx context.Context, log *slog.Logger) {
 	select {
 	case <-l.vm.Done():
-	case <-time.After(powerOffTime):
-		log.Warn("the guest did not power off; killed", "after", powerOffTime)
+	case <-time.After(l.powerOffTime()):
+		log.Warn("the guest did not power off; killed", "after", l.powerOffTime())
 	case <-ctx.Done():
 	}
+}
+
+// powerOffTime is powerOffTime, or more for a throttled guest.
+func (l *life) powerOffTime() time.Duration {
+	if l.quota == 0 || l.quota >= limits.Period {
+		return powerOffTime
+	}
+	slower := float64(limits.Period) / float64(l.quota)
+	return min(time.Duration(slower*float64(powerOffTime)), slowPowerOffTime)
 }
 
 var errEnded = errors.New("ended")

@@ -27,6 +27,7 @@ type fakeVM struct {
 	dead atomic.Bool // its vCPUs do nothing
 
 	pauses atomic.Int32 // since the last resume
+	holds  atomic.Int32
 }
 
 func (v *fakeVM) Done() <-chan struct{} { return v.done }
@@ -50,6 +51,12 @@ func (v *fakeVM) Pause(context.Context) error {
 func (v *fakeVM) Resume(context.Context) error {
 	v.pauses.Store(0)
 	return nil
+}
+
+func (v *fakeVM) Hold(held bool) {
+	if held {
+		v.holds.Add(1)
+	}
 }
 
 func (v *fakeVM) die(err error) { v.once.Do(func() { v.err = err; close(v.done) }) }

@@ -81,8 +81,9 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 		return last, err
 	}
 	defer vm.Kill()
+	defer limitCPU(spec, vm, env.Log)()
 	defer serveControl(env.Control, vm, env.Log)()
 
-	l := &life{vm: vm, vcpus: spec.VCPUs, console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
+	l := &life{vm: vm, vcpus: spec.VCPUs, quota: spec.cpuQuota(), console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
 	return l.live(ctx, client, listener, asm.boot, env.Log)
 }

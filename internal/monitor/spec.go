@@ -14,13 +14,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
 // SpecVersion is the version of Spec. A client and a monitor from different
 // builds of Holt must agree on it.
-const SpecVersion = 1
+const SpecVersion = 2
 
 // maxSpec bounds an encoded Spec, in bytes.
 const maxSpec = 4 << 20
@@ -34,9 +35,20 @@ type Spec struct {
 	Kernel      string `json:"kernel,omitempty"` // path of an image; empty is the default kernel
 	Nested      bool   `json:"nested,omitempty"` // the guest has a /dev/kvm
 
-	Root        string  `json:"root"` // host directory
-	RootOverlay bool    `json:"root_overlay,omitempty"`
-	Shares      []Share `json:"shares,omitempty"`
+	CPUQuotaUS uint64 `json:"cpu_quota_us,omitempty"` // µs in each limits.Period, all vCPUs together; 0 is no limit
+	// ControlGroup is the directory of the control group in which the monitor was
+	// started, and which has the VM's Limits; empty if there is none.
+	ControlGroup string `json:"control_group,omitempty"`
+
+	// The root is one of these.
+	Root     string `json:"root,omitempty"`   // host directory
+	Rootfs   string `json:"rootfs,omitempty"` // gzip-compressed cpio archive
+	RootDisk *Disk  `json:"root_disk,omitempty"`
+
+	RootOverlay bool     `json:"root_overlay,omitempty"`
+	Shares      []Share  `json:"shares,omitempty"`
+	Disks       []Disk   `json:"disks,omitempty"`
+	Network     *Network `json:"network,omitempty"` // nil: none
 
 	Program       agentproto.Program `json:"program"`
 	ConsoleOutput string             `json:"console_output,omitempty"` // host file
@@ -54,6 +66,30 @@ type Share struct {
 	Host     string `json:"host"`
 	Guest    string `json:"guest"`
 	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Disk is a raw disk image on the host.
+type Disk struct {
+	Path     string `json:"path"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Network is the guest's network.
+type Network struct {
+	Mode    string           `json:"mode"`            // as policy.ParseMode takes it
+	Rules   []string         `json:"rules,omitempty"` // as policy.ParseRule takes them
+	Address netip.Prefix     `json:"address"`         // the guest's, and its network
+	Ports   []Port           `json:"ports,omitempty"`
+	DNS     []netip.AddrPort `json:"dns,omitempty"`     // empty: the host's resolver
+	Capture string           `json:"capture,omitempty"` // host file
+}
+
+// Port is a guest port that is published on the host.
+type Port struct {
+	UDP    bool       `json:"udp,omitempty"`
+	HostIP netip.Addr `json:"host_ip,omitzero"` // zero: every address
+	Host   uint16     `json:"host"`
+	Guest  uint16     `json:"guest"`
 }
 
 // WriteSpec encodes s.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/holtvm/holt/internal/limits"
 )
 
 // A guest that does not come up shows itself by its processor time, not by the
@@ -17,9 +19,14 @@ const (
 
 // watchBoot returns an error when the guest got nowhere: it used up its vCPUs'
 // budget of processor time, or used next to none for too long. It returns nil when
-// ctx ends.
-func watchBoot(ctx context.Context, vcpus int, cpuTime func() time.Duration) error {
+// ctx ends. quota is what they may use in each limits.Period; 0 for all that they can.
+func watchBoot(ctx context.Context, vcpus int, quota time.Duration, cpuTime func() time.Duration) error {
 	budget := time.Duration(vcpus) * bootBudget
+	idleCPU := idleCPU
+	if quota > 0 { // of which a busy host gives it a part
+		const periods = int64(idleLimit / limits.Period)
+		idleCPU = min(idleCPU, time.Duration(periods)*quota/4)
+	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	mark, markedAt := cpuTime(), time.Now()

@@ -10,23 +10,27 @@ import (
 
 func TestWatchBoot(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		cpu  func(up time.Duration) time.Duration // processor time used after so long
-		want string                               // in the error; "" for none
-		at   time.Duration                        // when the error is due, roughly
+		name  string
+		quota time.Duration
+		cpu   func(up time.Duration) time.Duration // processor time used after so long
+		want  string                               // in the error; "" for none
+		at    time.Duration                        // when the error is due, roughly
 	}{
-		{"busy all the time", func(up time.Duration) time.Duration { return up }, "processor time", 20 * time.Second},
-		{"on a loaded host", func(up time.Duration) time.Duration { return up / 15 }, "", 0},
-		{"dead at once", func(time.Duration) time.Duration { return 0 }, "idle", 10 * time.Second},
-		{"dead after a while", func(up time.Duration) time.Duration { return min(up, 3*time.Second) }, "idle", 13 * time.Second},
-		{"halted, with a ticking timer", func(up time.Duration) time.Duration { return up / 100 }, "idle", 10 * time.Second},
+		{"busy all the time", 0, func(up time.Duration) time.Duration { return up }, "processor time", 20 * time.Second},
+		{"on a loaded host", 0, func(up time.Duration) time.Duration { return up / 15 }, "", 0},
+		{"dead at once", 0, func(time.Duration) time.Duration { return 0 }, "idle", 10 * time.Second},
+		{"dead after a while", 0, func(up time.Duration) time.Duration { return min(up, 3*time.Second) }, "idle", 13 * time.Second},
+		{"halted, with a ticking timer", 0, func(up time.Duration) time.Duration { return up / 100 }, "idle", 10 * time.Second},
+		{"throttled", 5 * time.Millisecond, func(up time.Duration) time.Duration { return up / 20 }, "", 0},
+		{"throttled, on a loaded host", time.Millisecond, func(up time.Duration) time.Duration { return up / 300 }, "", 0},
+		{"dead, and may use little", time.Millisecond, func(up time.Duration) time.Duration { return 0 }, "idle", 10 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer cancel()
-				err := watchBoot(ctx, 1, func() time.Duration { return c.cpu(time.Since(start)) })
+				err := watchBoot(ctx, 1, c.quota, func() time.Duration { return c.cpu(time.Since(start)) })
 				took := time.Since(start)
 				if c.want == "" {
 					if err != nil {

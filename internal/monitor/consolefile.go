@@ -1,0 +1,137 @@
+package monitor
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+)
+
+const (
+	// fileSize bounds the console_output file, in bytes: a guest can print for
+	// ever, and the disk is the host's.
+	fileSize = 256 << 20
+	// fileBuffer is how much may wait to be written to it, in bytes. The guest's
+	// console has half of that, so that it cannot keep the program's output out.
+	fileBuffer    = 1 << 20
+	consoleBuffer = fileBuffer / 2
+)
+
+// fullMark ends a file that got no more than it may hold.
+const fullMark = "\n[holt: console_output is full; what follows is lost]\n"
+
+// lostMark is where something is missing, so many bytes.
+const lostMark = "\n[holt: %d bytes of the guest's console are lost: it printed faster than they could be written]\n"
+
+// consoleFile writes the console_output file on a goroutine of its own.
+type consoleFile struct {
+	log  *slog.Logger
+	done chan struct{} // closed when the file is
+
+	mu      sync.Mutex
+	changed sync.Cond // waiting or ended did
+	waiting []byte    // what is not written yet
+	room    int       // what the file may still get, bytes
+	lost    int       // bytes that found the buffer full
+	ended   bool      // nothing more is taken
+}
+
+// openConsoleFile creates or truncates the file at path.
+func openConsoleFile(path string, log *slog.Logger) (*consoleFile, error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("console_output: %w", err)
+	}
+	f := &consoleFile{log: log, done: make(chan struct{}), room: fileSize}
+	f.changed.L = &f.mu
+	go f.write(file)
+	return f, nil
+}
+
+// add appends p to the file. It waits while the buffer is full.
+func (f *consoleFile) add(p []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.ended && !f.fits(p, fileBuffer) {
+		f.changed.Wait()
+	}
+	f.put(p)
+}
+
+// offer appends p to the file unless the console's part of the buffer is full.
+func (f *consoleFile) offer(p []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.fits(p, consoleBuffer) {
+		f.lost += len(p)
+		return
+	}
+	f.put(p)
+}
+
+// fits reports whether p may be buffered with room for most bytes. An empty buffer
+// takes anything.
+func (f *consoleFile) fits(p []byte, most int) bool {
+	return len(f.waiting) == 0 || len(f.waiting)+len(p) <= most
+}
+
+// put buffers p, cut to what the file may hold.
+func (f *consoleFile) put(p []byte) {
+	if f.ended {
+		return
+	}
+	if f.lost > 0 {
+		p = append(fmt.Appendf(nil, lostMark, f.lost), p...)
+		f.lost = 0
+	}
+	n := min(len(p), f.room)
+	f.room -= n
+	f.waiting = append(f.waiting, p[:n]...)
+	if n < len(p) {
+		f.waiting = append(f.waiting, fullMark...)
+		f.ended = true
+		f.log.Warn("console_output is full", "bytes", fileSize)
+	}
+	f.changed.Broadcast()
+}
+
+// write writes what is buffered until the file has ended.
+func (f *consoleFile) write(file *os.File) {
+	defer close(f.done)
+	defer file.Close()
+	var b []byte
+	for {
+		f.mu.Lock()
+		for len(f.waiting) == 0 && !f.ended {
+			f.changed.Wait()
+		}
+		b, f.waiting = f.waiting, b[:0]
+		f.changed.Broadcast()
+		f.mu.Unlock()
+		if len(b) == 0 {
+			return
+		}
+		if _, err := file.Write(b); err != nil {
+			f.log.Error("console_output is no longer written", "error", err)
+			f.end()
+			return
+		}
+	}
+}
+
+// end lets nothing more in.
+func (f *consoleFile) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lost > 0 {
+		f.put(nil)
+	}
+	f.ended = true
+	f.changed.Broadcast()
+}
+
+// Close returns when everything is written and the file is closed.
+func (f *consoleFile) Close() {
+	f.end()
+	<-f.done
+}

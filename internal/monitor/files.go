@@ -1,0 +1,104 @@
+package monitor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/holtvm/holt/internal/agentproto"
+	"github.com/holtvm/holt/internal/diskimage"
+	"github.com/holtvm/holt/internal/fsserver"
+	"github.com/holtvm/holt/internal/virtio/blk"
+	"github.com/holtvm/holt/internal/virtio/fs"
+)
+
+// rootName is the root's virtio-fs tag or its disk's serial.
+const rootName = "root"
+
+// Queues that a shared directory or a disk has at most, for requests of as many
+// vCPUs at once.
+const (
+	maxShareQueues = 4
+	maxDiskQueues  = 4
+)
+
+// addRoot tells the agent what the root is, and shares it if it is a directory.
+func (a *assembly) addRoot(spec Spec) error {
+	switch {
+	case spec.Rootfs != "":
+		a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Kind: agentproto.MountMemory, Target: "/"})
+		return nil
+	case spec.RootDisk != nil:
+		a.groups = append(a.groups, "filesystems")
+		a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Kind: agentproto.MountDisk, Tag: rootName, Target: "/", ReadOnly: spec.RootDisk.ReadOnly && !spec.RootOverlay})
+	default:
+		if err := a.share(rootName, Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}, spec.VCPUs); err != nil {
+			return err
+		}
+	}
+	if spec.RootOverlay {
+		// Only what is below the overlay is read-only.
+		a.groups = append(a.groups, "overlay")
+		a.boot.Mounts[0].Overlay, a.boot.Mounts[0].ReadOnly = true, false
+	}
+	return nil
+}
+
+// addShares shares directories. One is mounted before those inside it.
+func (a *assembly) addShares(spec Spec) error {
+	shares := slices.SortedStableFunc(slices.Values(spec.Shares), func(a, b Share) int { return cmp.Compare(a.Guest, b.Guest) })
+	for i, s := range shares {
+		if err := a.share(fmt.Sprintf("dir%d", i), s, spec.VCPUs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share adds a shared directory: its server, its device and its mount.
+func (a *assembly) share(tag string, s Share, vcpus int) error {
+	log := a.log.With("device", "fs", "tag", tag)
+	server, err := fsserver.New(s.Host, fsserver.Options{ReadOnly: s.ReadOnly, Budget: a.files, Logger: log})
+	if err != nil {
+		return fmt.Errorf("share %s: %w", s.Host, err)
+	}
+	a.closers = append(a.closers, server)
+	dev, err := fs.New(tag, min(vcpus, maxShareQueues), server)
+	if err != nil {
+		return err
+	}
+	a.addDevice(dev, "")
+	a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Tag: tag, Target: s.Guest, ReadOnly: s.ReadOnly})
+	return nil
+}
+
+// addDisks opens and locks the disks and attaches them, the root's first.
+func (a *assembly) addDisks(spec Spec) error {
+	if d := spec.RootDisk; d != nil {
+		// Below an overlay nobody writes it.
+		if err := a.disk(rootName, Disk{d.Path, d.ReadOnly || spec.RootOverlay}, spec.VCPUs); err != nil {
+			return err
+		}
+	}
+	for i, d := range spec.Disks {
+		if err := a.disk(fmt.Sprintf("disk%d", i), d, spec.VCPUs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *assembly) disk(serial string, d Disk, vcpus int) error {
+	f, err := diskimage.Open(d.Path, d.ReadOnly)
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, f)
+	dev, err := blk.New(f, blk.Options{Serial: serial, ReadOnly: d.ReadOnly, Queues: min(vcpus, maxDiskQueues)},
+		a.log.With("device", "blk", "serial", serial))
+	if err != nil {
+		return err
+	}
+	a.addDevice(dev, "blk")
+	return nil
+}
