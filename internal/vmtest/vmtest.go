@@ -75,6 +75,7 @@ type Command struct {
 	Stdin io.Reader
 	Env   []string // added to the test's own
 	Dir   string
+	Netns string // name of the network namespace to run in; "" is this one
 }
 
 // Run runs holt with args to its end.
@@ -103,7 +104,11 @@ func (c Command) Exec(t testing.TB) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, Holt(t), c.Args...)
+	args := append([]string{Holt(t)}, c.Args...)
+	if c.Netns != "" {
+		args = append(enter(c.Netns), args...)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin = c.Stdin
 	cmd.Dir = c.Dir
 	cmd.Env = append(append(os.Environ(), runID()), c.Env...)

@@ -24,7 +24,7 @@ import (
 // one scratch directory, and compares how they end and what they print with what
 // the page says.
 func TestDocs(t *testing.T) {
-	for _, name := range []string{"docs/running.md", "README.md"} {
+	for _, name := range []string{"docs/running.md", "docs/networking.md", "docs/disks.md", "README.md"} {
 		t.Run(name, func(t *testing.T) {
 			page, err := os.ReadFile(filepath.Join(vmtest.Repo(t), name))
 			if err != nil {
@@ -56,7 +56,7 @@ var (
 	consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```")
 	statusNote   = regexp.MustCompile(`# exit status (\d+)`)
 	// Commands for installing and building are not run here.
-	runnable = regexp.MustCompile(`^(holt|cat|cp|echo|ls|mkdir|printf) `)
+	runnable = regexp.MustCompile(`^(holt|cat|cp|echo|ls|mkdir|mke2fs|printf|truncate|\(cd) `)
 )
 
 func consoleCommands(page string) []shownCommand {

@@ -1,0 +1,94 @@
+//go:build tcg
+
+package tcg
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/holtvm/holt/internal/hypervisor"
+	"github.com/holtvm/holt/internal/vmtest"
+)
+
+// fillAndFree is a guest's program that goes on at each line of its input: it fills
+// a file in memory, removes it, and fills it again.
+const fillAndFree = `
+sum=$(md5sum </bin/busybox); echo up; read -r line
+dd if=/dev/zero of=/tmp/f bs=1M count=300 2>/dev/null; echo full; read -r line
+rm /tmp/f; echo gone; read -r line
+dd if=/dev/zero of=/tmp/f bs=1M count=300 2>/dev/null; echo again; read -r line
+echo 3 >/proc/sys/vm/drop_caches; [ "$(md5sum </bin/busybox)" = "$sum" ] && echo whole
+`
+
+// TestMemoryComesBack: memory that the guest used and freed is the host's again, and
+// can be the guest's another time.
+func TestMemoryComesBack(t *testing.T) {
+	const mib = 1 << 20
+	for _, k := range testKernels(t) {
+		t.Run(k.Name, func(t *testing.T) {
+			cmd := vmtest.Command{Args: []string{"run", "--kernel", k.Name, "-m", "768", "-i", "--", "sh", "-c", fillAndFree}}
+			p, stdin := cmd.StartWithStdin(t)
+			step := func(name string) int64 {
+				p.WaitOutput(t, name+"\n")
+				return guestMemory(t, p.Cmd.Process.Pid)
+			}
+			start := step("up")
+			fmt.Fprintln(stdin)
+			full := step("full")
+			fmt.Fprintln(stdin)
+			p.WaitOutput(t, "gone\n")
+			began := time.Now()
+			var after int64
+			// The guest reports two seconds later, and what it could not merge
+			// into large blocks by then after two more.
+			vmtest.WaitFor(t, func() bool {
+				after = guestMemory(t, p.Cmd.Process.Pid)
+				return after < start+40*mib
+			}, func() string {
+				return fmt.Sprintf("%d MiB at the start, %d MiB with the file, %d MiB without", start/mib, full/mib, after/mib)
+			})
+			took := time.Since(began)
+			fmt.Fprintln(stdin)
+			again := step("again")
+			t.Logf("%d MiB at the start, %d with 300 MiB in use, %d after %v, %d with 300 again",
+				start/mib, full/mib, after/mib, took.Round(100*time.Millisecond), again/mib)
+			if full < start+280*mib || again < start+280*mib {
+				t.Error("what is in use is not seen: this test shows nothing")
+			}
+			fmt.Fprintln(stdin)
+			p.WaitOutput(t, "whole\n")
+			stdin.Close()
+			p.Wait(t).Want(t, 0, "up\nfull\ngone\nagain\nwhole\n")
+		})
+	}
+}
+
+// guestMemory is how much of the guest's memory the host has in use, in bytes, for
+// the VM of the holt process pid.
+func guestMemory(t *testing.T, pid int) int64 {
+	t.Helper()
+	process, field := "qemu-system", "RssShmem:"
+	if os.Getenv("HOLT_BACKEND") == hypervisor.NameKVM {
+		process, field = "/proc/self/exe monitor", "RssAnon:"
+	}
+	for _, pid := range vmtest.Tree(t, pid, process) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(status) {
+			var kib int64
+			if value, ok := bytes.CutPrefix(line, []byte(field)); ok {
+				if _, err := fmt.Sscan(string(value), &kib); err != nil {
+					t.Fatal(err)
+				}
+				return kib << 10
+			}
+		}
+	}
+	t.Fatalf("no process of the VM that looks like %q", process)
+	return 0
+}
