@@ -160,7 +160,7 @@ func TestParseCPUs(t *testing.T) {
 	for text, want := range map[string]string{
 		"1": "1 none", "2": "2 none", "255": "255 none", "2.0": "2 none",
 		"0.5": "1 50000", "1.5": "2 150000", "0.01": "1 1000", "0.333": "1 33300", "254.5": "255 25450000",
-		"0": "error", "-1": "error", "256": "error", "": "error", "all": "error", "NaN": "error", "Inf": "error", "1e9": "error",
+		"0": "0 none", "-1": "error", "256": "error", "": "error", "all": "error", "NaN": "error", "Inf": "error", "1e9": "error",
 	} {
 		cfg := holt.DefaultConfig()
 		got := "error"

@@ -206,7 +206,7 @@ func (f *runFlags) environment() ([]holt.EnvPair, error) {
 // them, and a limit to their time.
 func parseCPUs(text string, cfg *holt.Config) error {
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(n > 0 && n <= math.MaxUint8) {
+	if err != nil || !(n >= 0 && n <= math.MaxUint8) {
 		return fmt.Errorf("--cpus: %q: must be a number such as 2 or 0.5, at most %d", text, math.MaxUint8)
 	}
 	cfg.VCPUCount = uint8(math.Ceil(n))

@@ -15,7 +15,10 @@ import (
 )
 
 // debianPackages are what the tests use inside a Debian root.
-var debianPackages = []string{"python3-minimal", "gcc", "libc6-dev", "make", "tar", "attr", "coreutils"}
+var debianPackages = []string{
+	"python3", "gcc", "libc6-dev", "make", "tar", "attr", "coreutils",
+	"curl", "iperf3", "nginx-light", "bind9-dnsutils", "iputils-ping", "netcat-openbsd", "fio",
+}
 
 // DebianRoot is a Debian root directory with debianPackages and more, made by
 // mmdebstrap once and kept in the user's cache. Tests must not change it: use

@@ -6,7 +6,7 @@ package vmtest
 // its memory. Directories that may be below one that is the guest's own, such as
 // /tmp, are named.
 func OuterVM(memory string, dirs ...string) []string {
-	args := []string{"run", "--backend", "qemu", "--nested", "-m", memory, "--rootfs", "/", "--overlay"}
+	args := []string{"run", "--backend", "qemu", "--nested", "-m", memory, "--rootfs", "/", "--overlay", "--network", "none"}
 	for _, dir := range dirs {
 		args = append(args, "-v", dir+":"+dir+":ro")
 	}

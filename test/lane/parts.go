@@ -35,15 +35,16 @@ var parts = []part{
 }
 
 // notGuests are tests of test/tcg that are not for this lane. The first ones build
-// programs or are about the command line alone. The others are about QEMU, are run
-// by another test in its guest, give a boot less time than it takes there, or need
-// user attributes of files, which an outer VM's file systems do not have.
-const notGuests = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs" +
-	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot|TestUnpackArchive"
+// programs, are about the command line alone, or end before a guest boots. The others
+// are about QEMU, are run by another test in its guest, give a boot less time than it
+// takes there, or need what an outer VM does not have: user attributes of files, and
+// cables between network namespaces.
+const notGuests = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs|TestTakenPort|TestBadDisks|TestBadMemoryRoots" +
+	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot|TestUnpackArchive|TestNetworkReach|TestSpoofedSources"
 
 // longGuests have much to do.
 const longGuests = "TestOwnKernelRunsPrograms|TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce" +
-	"|TestPosix|TestPythonReadsAHostDirectory|TestStdinThroughCat"
+	"|TestPosix|TestPythonReadsAHostDirectory|TestStdinThroughCat|TestBulk|TestFloods|TestPublishedPorts"
 
 // choose returns the parts with these names, all but the long ones for none.
 func choose(names []string) ([]part, error) {

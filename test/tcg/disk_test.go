@@ -158,7 +158,7 @@ func TestBadDisks(t *testing.T) {
 // TestFio: what fio writes it finds again, in blocks of several sizes and in flight
 // at once, and after dropping every cache.
 func TestFio(t *testing.T) {
-	root := vmtest.DebianRoot(t, toolPackages...)
+	root := vmtest.DebianRoot(t)
 	const job = `[global]
 filename=/dev/disk/by-id/virtio-disk0
 direct=1

@@ -22,9 +22,6 @@ import (
 	"github.com/holtvm/holt/internal/vmtest"
 )
 
-// toolPackages are what people use networks and disks with.
-var toolPackages = []string{"curl", "iperf3", "nginx-light", "bind9-dnsutils", "iputils-ping", "netcat-openbsd", "python3", "fio"}
-
 // toolScript is run in the guest; each line that it prints is one tool's success.
 const toolScript = `
 set -e
@@ -46,7 +43,7 @@ iperf3 -c host.holt.internal -p $IPERF -t 1 -u -b 20M >/dev/null && echo iperf3 
 // TestNetworkTools: the programs that everybody has, against servers on the host's
 // loopback.
 func TestNetworkTools(t *testing.T) {
-	root := vmtest.DebianRoot(t, toolPackages...)
+	root := vmtest.DebianRoot(t)
 	httpPort := serveHTTP(t)
 	udp := listenUDP(t)
 	go func() {
@@ -95,7 +92,7 @@ func TestNetworkNames(t *testing.T) {
 
 // TestPublishedPorts: nginx in a guest and clients on the host.
 func TestPublishedPorts(t *testing.T) {
-	root := vmtest.DebianRoot(t, toolPackages...)
+	root := vmtest.DebianRoot(t)
 	port, python := freePort(t), freePort(t)
 	const config = `worker_processes 1; worker_rlimit_nofile 8192; events { worker_connections 4096; }
 error_log /dev/stderr; pid /tmp/nginx.pid;
