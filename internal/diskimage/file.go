@@ -6,6 +6,7 @@ package diskimage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 
@@ -104,7 +105,7 @@ func (f *File) prepare(readOnly bool) error {
 	}
 	size := fi.Size()
 	if device {
-		if size, err = f.f.Seek(0, 2); err != nil {
+		if size, err = f.f.Seek(0, io.SeekEnd); err != nil {
 			return fmt.Errorf("find its size: %w", bare(err))
 		}
 	}

@@ -33,7 +33,7 @@ func TestBadInput(t *testing.T) {
 		says []string
 	}{
 		{"missing root", []string{"--rootfs", dir + "/none", "--", "true"}, []string{"root_path", dir + "/none", "existing directory"}},
-		{"root of the wrong type", []string{"--rootfs", file, "--", "true"}, []string{"root_path", file, "directory"}},
+		{"root of the wrong type", []string{"--rootfs", file, "--", "true"}, []string{"rootfs_path", file, "gzip"}},
 		{"kernel that is no kernel", []string{"--kernel", file, "--", "true"}, []string{file, "not a kernel"}},
 		{"missing kernel", []string{"--kernel", dir + "/none", "--", "true"}, []string{"kernel_path", dir + "/none"}},
 		{"unknown kernel", []string{"--kernel", "nobody-has-this", "--", "true"}, []string{"nobody-has-this", "holt kernel ls"}},
