@@ -87,5 +87,8 @@ func (b *Backend) Start(ctx context.Context, m hypervisor.Machine) (hypervisor.V
 	if err := v.greet(ctx); err != nil {
 		return nil, fmt.Errorf("start qemu: %w", err)
 	}
+	if m.Nested && !b.kvm {
+		go v.nudge(m)
+	}
 	return v, nil
 }

@@ -84,6 +84,18 @@ func runFake(mode string) int {
 		fmt.Fprint(console, "last words\r\n")
 		shutdown("guest-shutdown")
 		return 0
+	case "is nudged":
+		greet(current)
+		for range 2 {
+			lines.Scan()
+			if want := `{"execute":"balloon","arguments":{"value":67108864}}`; lines.Text() != want {
+				fmt.Fprintf(os.Stderr, "qemu: got %s, want %s\n", lines.Text(), want)
+				return 1
+			}
+			fmt.Fprint(conn, `{"error": {"class": "DeviceNotActive", "desc": "No balloon device has been activated"}}`+"\r\n")
+		}
+		shutdown("guest-shutdown")
+		return 0
 	case "resets":
 		greet(current)
 		shutdown("guest-reset")

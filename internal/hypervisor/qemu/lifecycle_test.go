@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/virtio"
+	"github.com/holtvm/holt/internal/virtio/balloon"
 	"github.com/holtvm/holt/internal/virtio/rng"
 )
 
@@ -309,5 +311,21 @@ func childDiesWithUs(t *testing.T, before func(pid string)) {
 		if time.Now().After(deadline) {
 			t.Fatalf("process %s outlives its parent", pid)
 		}
+	}
+}
+
+// A guest that runs guests under emulation is interrupted again and again, also
+// before it knows what by.
+func TestNestedGuestIsNudged(t *testing.T) {
+	m := tinyMachine()
+	m.Nested = true
+	m.Devices = []virtio.Device{balloon.New(slog.New(slog.DiscardHandler))}
+	vm, err := fakeQEMU(t, "is nudged").Start(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitDone(t, vm)
+	if err := vm.Err(); err != nil {
+		t.Error(err)
 	}
 }

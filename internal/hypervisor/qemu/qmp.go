@@ -109,12 +109,20 @@ func (q *qmp) negotiate() (string, error) {
 	return version, err
 }
 
-// execute runs a command without arguments. It needs shutdownReason to read the
-// answer. When ctx ends first, the command may have been carried out or not.
-func (q *qmp) execute(ctx context.Context, command string) error {
+// execute runs a command, with arguments unless they are nil. It needs
+// shutdownReason to read the answer. When ctx ends first, the command may have been
+// carried out or not.
+func (q *qmp) execute(ctx context.Context, command string, arguments map[string]any) error {
+	line, err := json.Marshal(struct {
+		Execute   string         `json:"execute"`
+		Arguments map[string]any `json:"arguments,omitempty"`
+	}{command, arguments})
+	if err != nil {
+		return fmt.Errorf("qmp %s: %w", command, err)
+	}
 	q.commands.Lock()
 	defer q.commands.Unlock()
-	if _, err := fmt.Fprintf(q.conn, "{\"execute\":%q}\n", command); err != nil {
+	if _, err := q.conn.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("qmp %s: %w", command, err)
 	}
 	select {

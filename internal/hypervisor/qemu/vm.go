@@ -172,10 +172,10 @@ func (v *vm) Kill() {
 }
 
 // Pause implements hypervisor.VM. QEMU stops the rings of our devices, too.
-func (v *vm) Pause(ctx context.Context) error { return v.qmp.execute(ctx, "stop") }
+func (v *vm) Pause(ctx context.Context) error { return v.qmp.execute(ctx, "stop", nil) }
 
 // Resume implements hypervisor.VM.
-func (v *vm) Resume(ctx context.Context) error { return v.qmp.execute(ctx, "cont") }
+func (v *vm) Resume(ctx context.Context) error { return v.qmp.execute(ctx, "cont", nil) }
 
 // Hold implements hypervisor.VM. It stops all of QEMU: what else there is beside
 // the vCPUs' threads works for them.
