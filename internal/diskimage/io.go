@@ -21,7 +21,7 @@ type vectored func(fd int, iov []unix.Iovec, off int64, flags int) (int, unix.Er
 
 // ReadAtv fills bufs, one after the other, from offset off on.
 func (f *File) ReadAtv(bufs [][]byte, off int64) error {
-	defer f.reads.time(time.Now())
+	defer f.reads.time(time.Now(), tooLong)
 	if err := f.all(preadv, bufs, off); err != nil {
 		return fmt.Errorf("disk %s: read: %w", f.path, err)
 	}
@@ -31,7 +31,7 @@ func (f *File) ReadAtv(bufs [][]byte, off int64) error {
 // WriteAtv writes bufs, one after the other, from offset off on. They reach the
 // disk with the next Flush.
 func (f *File) WriteAtv(bufs [][]byte, off int64) error {
-	defer f.writes.time(time.Now())
+	defer f.writes.time(time.Now(), tooLong)
 	if err := f.all(pwritev, bufs, off); err != nil {
 		return fmt.Errorf("disk %s: write: %w", f.path, err)
 	}

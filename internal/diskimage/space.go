@@ -3,6 +3,7 @@ package diskimage
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,7 @@ const zeroPiece = 256 << 10
 func (f *File) Flush() error {
 	f.flushing.Add(1)
 	defer f.flushing.Add(-1)
+	defer f.flushes.time(time.Now(), tooLongToFlush)
 	// The file's size never changes: what fdatasync leaves out is its times.
 	if err := retry(func() error { return unix.Fdatasync(f.fd) }); err != nil {
 		return fmt.Errorf("disk %s: flush: %w", f.path, err)

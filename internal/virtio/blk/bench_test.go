@@ -154,3 +154,4 @@ type waits struct{ blk.Disk }
 
 func (waits) TryRead([][]byte, int64) (bool, error)  { return false, nil }
 func (waits) TryWrite([][]byte, int64) (bool, error) { return false, nil }
+func (waits) TryFlush() (bool, error)                { return false, nil }

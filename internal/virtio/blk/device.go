@@ -35,6 +35,9 @@ type Disk interface {
 	TryWrite(bufs [][]byte, off int64) (done bool, err error)
 	// Flush returns when what was written is safe from a loss of power.
 	Flush() error
+	// TryFlush is Flush if that is not expected to wait. Otherwise it does nothing
+	// and reports false.
+	TryFlush() (done bool, err error)
 	// Discard says that nobody needs what is in n bytes from off on.
 	Discard(off, n int64) error
 	// WriteZeroes makes n bytes from off on zero; with unmap they may give up

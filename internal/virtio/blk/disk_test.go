@@ -54,6 +54,13 @@ func (d *slowDisk) TryWrite([][]byte, int64) (bool, error) {
 	return true, d.wait()
 }
 
+func (d *slowDisk) TryFlush() (bool, error) {
+	if d.held.Load() {
+		return false, nil
+	}
+	return true, d.Flush()
+}
+
 func (d *slowDisk) Flush() error {
 	d.flushes.Add(1)
 	return d.wait()

@@ -103,9 +103,7 @@ func (r *request) serve(mayWait bool) (done bool) {
 	case typeOut:
 		done, err = r.write(mayWait)
 	case typeFlush:
-		if done = mayWait; done {
-			err = r.d.disk.Flush()
-		}
+		done, err = r.flush(mayWait)
 	case typeDiscard, typeWriteZeroes:
 		if done = mayWait; done {
 			err = r.serveRanges()
@@ -150,6 +148,13 @@ func (r *request) write(mayWait bool) (done bool, err error) {
 		return false, nil
 	}
 	return r.d.disk.TryWrite(r.out, off)
+}
+
+func (r *request) flush(mayWait bool) (done bool, err error) {
+	if mayWait {
+		return true, r.d.disk.Flush()
+	}
+	return r.d.disk.TryFlush()
 }
 
 // extent returns where n bytes from a sector on are on the disk, in bytes, and
