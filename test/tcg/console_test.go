@@ -204,7 +204,8 @@ func TestConsoleFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d MiB printed, %d MiB resident, %d before; %v", info.Size()>>20, after>>20, before>>20, r.Time)
-	if info.Size() < 1<<20 || info.Size() > 257<<20 {
+	// A guest that is emulated in an emulated guest prints a few KiB a second.
+	if info.Size() < 8<<10 || info.Size() > 257<<20 {
 		t.Errorf("console_output has %d bytes", info.Size())
 	}
 }
