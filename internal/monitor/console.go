@@ -57,6 +57,14 @@ func (c *console) output(p []byte) {
 	}
 }
 
+// abandon is called when nobody waits for this VM any more: whoever does not read the
+// file cannot make it wait from now on.
+func (c *console) abandon() {
+	if c.file != nil {
+		c.file.abandon()
+	}
+}
+
 // Close returns when the file is written and closed.
 func (c *console) Close() {
 	if c.file != nil {

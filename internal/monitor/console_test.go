@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,6 +212,45 @@ func TestConsoleLostAtTheEnd(t *testing.T) {
 		}
 		all.Write(b[:n])
 	}
+}
+
+// TestConsoleFIFOThatNobodyReads: there is an error at once, and nothing that waits.
+func TestConsoleFIFOThatNobodyReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	if err == nil {
+		c.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "start its reader first") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestKillDoesNotWaitForTheConsole: a VM that nobody waits for ends, whoever reads its
+// console's file, or does not.
+func TestKillDoesNotWaitForTheConsole(t *testing.T) {
+	c, _ := fifo(t)
+	client, theirs := net.Pipe()
+	_, _, done := follow(t.Context(), theirs, c)
+	defer done()
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		for range 4 * fileBuffer / 1000 {
+			c.output(make([]byte, 1000))
+		}
+	}()
+	select {
+	case <-printed:
+		t.Error("the program did not wait")
+	case <-time.After(50 * time.Millisecond):
+	}
+	client.Close() // which is how a VM is killed
+	<-printed
+	c.Close()
 }
 
 // TestConsoleManyWriters is for the race detector: the serial port, the virtio

@@ -1,10 +1,14 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -26,6 +30,7 @@ const lostMark = "\n[holt: %d bytes of the guest's console are lost: it printed 
 // consoleFile writes the console_output file on a goroutine of its own.
 type consoleFile struct {
 	log  *slog.Logger
+	file *os.File
 	done chan struct{} // closed when the file is
 
 	mu      sync.Mutex
@@ -36,15 +41,19 @@ type consoleFile struct {
 	ended   bool      // nothing more is taken
 }
 
-// openConsoleFile creates or truncates the file at path.
+// openConsoleFile creates or truncates the file at path. If it is a FIFO somebody
+// must read it already: nothing would end the wait for one.
 func openConsoleFile(path string, log *slog.Logger) (*consoleFile, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NONBLOCK, 0o644)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return nil, fmt.Errorf("console_output: %s: nobody reads this FIFO: start its reader first", path)
+	case err != nil:
 		return nil, fmt.Errorf("console_output: %w", err)
 	}
-	f := &consoleFile{log: log, done: make(chan struct{}), room: fileSize}
+	f := &consoleFile{log: log, file: file, done: make(chan struct{}), room: fileSize}
 	f.changed.L = &f.mu
-	go f.write(file)
+	go f.write()
 	return f, nil
 }
 
@@ -96,9 +105,9 @@ func (f *consoleFile) put(p []byte) {
 }
 
 // write writes what is buffered until the file has ended.
-func (f *consoleFile) write(file *os.File) {
+func (f *consoleFile) write() {
 	defer close(f.done)
-	defer file.Close()
+	defer f.file.Close()
 	var b []byte
 	for {
 		f.mu.Lock()
@@ -111,7 +120,7 @@ func (f *consoleFile) write(file *os.File) {
 		if len(b) == 0 {
 			return
 		}
-		if _, err := file.Write(b); err != nil {
+		if _, err := f.file.Write(b); err != nil {
 			f.log.Error("console_output is no longer written", "error", err)
 			f.end()
 			return
@@ -129,6 +138,10 @@ func (f *consoleFile) end() {
 	f.ended = true
 	f.changed.Broadcast()
 }
+
+// abandon gives up what a FIFO's reader or a terminal does not take. A file on a disk
+// gets everything all the same.
+func (f *consoleFile) abandon() { _ = f.file.SetWriteDeadline(time.Now()) }
 
 // Close returns when everything is written and the file is closed.
 func (f *consoleFile) Close() {

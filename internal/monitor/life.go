@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -31,20 +32,19 @@ type life struct {
 	vcpus   int
 	quota   time.Duration // of processor time in each limits.Period; 0 for all that the vCPUs can use
 	console *console
-	agent   chan net.Conn // the agent's connection, once there is one
+	agent   chan<- net.Conn // takes the agent's connection, once there is one
 	dial    func(ctx context.Context, port uint32) (net.Conn, error)
 }
 
-// live waits for the agent, gives it its instructions, and relays. Whatever
-// ends the VM early cancels its context with the reason.
-func (l *life) live(stop context.Context, client net.Conn, listener net.Listener, boot agentproto.BootSpec, log *slog.Logger) (last agentproto.Frame, err error) {
-	ctx, end := context.WithCancelCause(context.WithoutCancel(stop))
+// live waits for the agent, gives it its instructions, and relays. ctx ends when the
+// client goes away; whatever else ends the VM early cancels a context below it with
+// the reason.
+func (l *life) live(ctx, stop context.Context, client io.Writer, listener net.Listener, boot agentproto.BootSpec, log *slog.Logger) (last agentproto.Frame, err error) {
+	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer close(l.agent)
 
 	up := make(chan struct{}) // closed when the agent has its instructions
 	go l.watch(ctx, up, end)
-	go func() { end(fromClient(agentproto.NewReader(client, agentproto.Host), l.agent)) }()
 	defer context.AfterFunc(stop, func() { l.stop(ctx, up, end) })()
 
 	conn, err := l.accept(ctx, listener)
@@ -117,6 +117,7 @@ func (l *life) stop(ctx context.Context, up <-chan struct{}, end context.CancelC
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopGrace+l.powerOffTime())
 	defer cancel()
+	_ = l.vm.Resume(ctx) // a paused guest could not even be asked
 	conn, err := l.dial(ctx, agentproto.ServicePort)
 	if err == nil {
 		err = agentclient.Shutdown(ctx, conn, stopGrace)

@@ -108,7 +108,8 @@ func startLife(t *testing.T) *rig {
 	l.conns <- agent
 	stop, cancel := context.WithCancel(t.Context())
 	r.cancel = cancel
-	life := &life{vm: r.vm, vcpus: 1, console: con, agent: make(chan net.Conn, 1), dial: func(context.Context, uint32) (net.Conn, error) {
+	ctx, toAgent, done := follow(stop, theirs, con)
+	life := &life{vm: r.vm, vcpus: 1, console: con, agent: toAgent, dial: func(context.Context, uint32) (net.Conn, error) {
 		ours, guests := net.Pipe()
 		r.dialed <- guests
 		return ours, nil
@@ -116,8 +117,9 @@ func startLife(t *testing.T) *rig {
 	spec := agentproto.BootSpec{Mounts: []agentproto.Mount{{Tag: "root", Target: "/"}}, Program: agentproto.Program{Path: "true"}}
 	go func() {
 		defer theirs.Close()
+		defer done()
 		var err error
-		r.last, err = life.live(stop, theirs, l, spec, slog.New(slog.DiscardHandler))
+		r.last, err = life.live(ctx, stop, theirs, l, spec, slog.New(slog.DiscardHandler))
 		r.vm.Kill()
 		r.result <- err
 	}()
@@ -251,15 +253,20 @@ func TestLifeExplainsAnEarlyEnd(t *testing.T) {
 	}
 }
 
-// TestLifeStops: stopping asks the agent, and waits for the program's end.
+// TestLifeStops: stopping asks the agent, even of a paused guest, and waits for the
+// program's end.
 func TestLifeStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startLife(t)
 		go io.Copy(io.Discard, r.client)
 		_, agent := r.boot(t)
 		synctest.Wait()
+		_ = r.vm.Pause(t.Context())
 		r.cancel()
 		service := <-r.dialed
+		if r.vm.pauses.Load() != 0 {
+			t.Error("a paused guest is asked")
+		}
 		q, err := agentproto.NewReader(service, agentproto.Host).Request()
 		if err != nil || q.Op != agentproto.OpShutdown || q.GraceMS != stopGrace.Milliseconds() {
 			t.Fatalf("asked for %+v, %v", q, err)

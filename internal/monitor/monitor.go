@@ -48,13 +48,17 @@ func Run(ctx context.Context, spec Spec, client net.Conn, env Env) {
 }
 
 // run returns the agent's last frame, or why there is none.
-func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentproto.Frame, err error) {
+func run(stop context.Context, spec Spec, client net.Conn, env Env) (last agentproto.Frame, err error) {
 	begin := time.Now()
 	con, err := newConsole(spec.ConsoleOutput, env.Log)
 	if err != nil {
 		return last, err
 	}
 	defer con.Close()
+	served, agent, done := follow(stop, client, con)
+	defer done()
+	ctx, cancel := context.WithCancelCause(served) // for what comes before there is a guest to stop
+	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
 	backend, err := hypervisor.Select(ctx, spec.Backend, hypervisor.Options{
 		KVM:      kvm.New,
 		QEMU:     qemu.New,
@@ -84,6 +88,22 @@ func run(ctx context.Context, spec Spec, client net.Conn, env Env) (last agentpr
 	defer limitCPU(spec, vm, env.Log)()
 	defer serveControl(env.Control, vm, env.Log)()
 
-	l := &life{vm: vm, vcpus: spec.VCPUs, quota: spec.cpuQuota(), console: con, agent: make(chan net.Conn, 1), dial: asm.vsock.Dial}
-	return l.live(ctx, client, listener, asm.boot, env.Log)
+	l := &life{vm: vm, vcpus: spec.VCPUs, quota: spec.cpuQuota(), console: con, agent: agent, dial: asm.vsock.Dial}
+	return l.live(served, stop, client, listener, asm.boot, env.Log)
+}
+
+// follow passes on what the client sends to the agent, whose connection the channel
+// takes, until done is called. The context that it returns ends when the client goes
+// away, and not when stop does.
+func follow(stop context.Context, client net.Conn, con *console) (_ context.Context, agent chan net.Conn, done func()) {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(stop))
+	agent = make(chan net.Conn, 1)
+	go func() {
+		end(fromClient(agentproto.NewReader(client, agentproto.Host), agent))
+		con.abandon()
+	}()
+	return ctx, agent, func() {
+		close(agent)
+		end(nil)
+	}
 }
