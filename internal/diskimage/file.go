@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SectorSize is the unit of a disk's size, in bytes.
-const SectorSize = 512
+// sectorSize is the unit of a disk's size, in bytes (virtio 1.2, 5.2.4).
+const sectorSize = 512
 
 // File is an open image. Its methods may be called from any goroutine; every error
 // names the file. Offsets and lengths are the caller's to keep within Size: that way
@@ -28,6 +28,7 @@ type File struct {
 	tellsCached bool // readCached makes sense
 	reads       pace
 	writes      pace
+	flushes     pace
 	flushing    atomic.Int32 // calls that make writes wait
 }
 
@@ -112,11 +113,12 @@ func (f *File) prepare(readOnly bool) error {
 	switch {
 	case size == 0:
 		return fmt.Errorf("is empty: give it the size that the disk shall have (truncate -s 1G %s)", f.path)
-	case size%SectorSize != 0:
-		return fmt.Errorf("its size is %d bytes, not a multiple of %d: fill it up (truncate -s %%%d %s)", size, SectorSize, SectorSize, f.path)
+	case size%sectorSize != 0:
+		return fmt.Errorf("its size is %d bytes, not a multiple of %d: fill it up (truncate -s %%%d %s)", size, sectorSize, sectorSize, f.path)
 	}
 	f.size = size
 	f.tellsCached = tellsCached(f.fd)
+	f.flushes.waited.Store(true) // until one proves that it need not
 	return nil
 }
 
@@ -128,12 +130,12 @@ func bare(err error) error {
 	return err
 }
 
-// Size is the disk's size in bytes: a multiple of SectorSize, more than 0, and the
+// Size is the disk's size in bytes: a multiple of 512, more than 0, and the
 // same until Close.
 func (f *File) Size() int64 { return f.size }
 
-// Path is what Open was given.
-func (f *File) Path() string { return f.path }
-
 // Close gives the image up. No other method may run, or be called afterwards.
-func (f *File) Close() error { return f.f.Close() }
+func (f *File) Close() error {
+	unlock(f.fd)
+	return f.f.Close()
+}

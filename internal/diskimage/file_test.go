@@ -68,8 +68,8 @@ func TestOpen(t *testing.T) {
 				if c.want == nil {
 					if err != nil {
 						t.Error(err)
-					} else if f.Size() != c.size || f.Path() != c.path {
-						t.Errorf("%s has %d bytes", f.Path(), f.Size())
+					} else if f.Size() != c.size || f.path != c.path {
+						t.Errorf("%s has %d bytes", f.path, f.Size())
 					}
 					continue
 				}
@@ -108,7 +108,7 @@ func TestReadOnly(t *testing.T) {
 		"discard":      f.Discard(0, 512),
 		"write zeroes": f.WriteZeroes(0, 512, true),
 	} {
-		if !errors.Is(err, unix.EBADF) || !strings.Contains(err.Error(), f.Path()) || !strings.Contains(err.Error(), name) {
+		if !errors.Is(err, unix.EBADF) || !strings.Contains(err.Error(), f.path) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -54,11 +54,11 @@ func TestVectors(t *testing.T) {
 // TestShrunkFile: a file that somebody made smaller is an error and no endless loop.
 func TestShrunkFile(t *testing.T) {
 	f := opened(t, 8192)
-	if err := os.Truncate(f.Path(), 4096+100); err != nil {
+	if err := os.Truncate(f.path, 4096+100); err != nil {
 		t.Fatal(err)
 	}
 	err := f.ReadAtv([][]byte{make([]byte, 8192)}, 0)
-	if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), f.Path()) {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), f.path) {
 		t.Errorf("read: %v", err)
 	}
 	if done, err := f.TryRead([][]byte{make([]byte, 8192)}, 0); done && err == nil {
@@ -108,7 +108,7 @@ func TestSpace(t *testing.T) {
 			if err := f.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			got, err := os.ReadFile(f.Path())
+			got, err := os.ReadFile(f.path)
 			if err != nil || len(got) != size {
 				t.Fatalf("%d bytes afterwards, %v", len(got), err)
 			}
@@ -137,7 +137,7 @@ func TestSpace(t *testing.T) {
 		if err := f.WriteZeroes(512, 1024, true); err != nil {
 			t.Fatal(err)
 		}
-		got, _ := os.ReadFile(f.Path())
+		got, _ := os.ReadFile(f.path)
 		if bytes.Count(got, []byte{0}) != 1024 || got[511] != 1 || got[512] != 0 || got[1536] != 1 {
 			t.Error("not just those two sectors became zero")
 		}
@@ -166,8 +166,8 @@ func TestTries(t *testing.T) {
 		}
 	}
 	tries("at first", true)
-	f.reads.time(time.Now().Add(-time.Second))
-	f.writes.time(time.Now().Add(-time.Second))
+	f.reads.time(time.Now().Add(-time.Second), tooLong)
+	f.writes.time(time.Now().Add(-time.Second), tooLong)
 	tries("after one that took a second", false)
 	if err := errors.Join(f.ReadAtv(b, 0), f.WriteAtv(b, 0)); err != nil {
 		t.Fatal(err)
@@ -182,4 +182,21 @@ func TestTries(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries("after a flush", true)
+
+	flushes := func(what string, want bool) {
+		t.Helper()
+		if done, err := f.TryFlush(); done != want || err != nil {
+			t.Errorf("%s: flush: %v, %v", what, done, err)
+		}
+	}
+	f.flushes.time(time.Now().Add(-time.Millisecond), tooLongToFlush)
+	flushes("after one that took a millisecond", false)
+	f.flushes.time(time.Now().Add(time.Hour), tooLongToFlush)
+	f.flushing.Add(1)
+	flushes("during another one", false)
+	f.flushing.Add(-1)
+	flushes("after one that took no time", true)
+	if g := opened(t, 8192); g.flushes.quick() {
+		t.Error("the first flush is expected to take no time")
+	}
 }

@@ -50,6 +50,13 @@ func lock(fd int, readOnly bool) error {
 	return nil
 }
 
+// unlock gives up all locks. Closing alone does not while a child that is being
+// started, by another virtual machine of this process, still has the descriptor.
+func unlock(fd int) {
+	// The close comes next, and does it sooner or later.
+	_ = unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart, Start: lockFirst, Len: lockLength})
+}
+
 func setLock(fd int, kind int16, start, length int64) error {
 	err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: start, Len: length})
 	switch {

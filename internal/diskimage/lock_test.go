@@ -85,6 +85,34 @@ func TestQEMU(t *testing.T) {
 	}
 }
 
+// TestCloseUnlocks: a child that is being started has our descriptors for a moment,
+// until it runs a program of its own. An image that was closed is free all the same.
+func TestCloseUnlocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, readOnly := range []bool{false, true} {
+		f, err := Open(path, readOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		childs, err := unix.Dup(f.fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(childs)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		next, err := Open(path, false)
+		if err != nil {
+			t.Fatalf("after one that was read-only: %v: %v", readOnly, err)
+		}
+		next.Close()
+	}
+}
+
 // qemu is a program that uses QEMU's image locks.
 type qemu struct{ locks, looks []int64 }
 
