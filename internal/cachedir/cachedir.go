@@ -23,9 +23,14 @@ func Touch(path string) error {
 // staleAfter is how old unfinished work must be to be taken for dead.
 const staleAfter = 24 * time.Hour
 
-// Prune removes all but the keep most recently used entries of dir. Hidden
-// names, which are locks and unfinished work, do not count; unfinished work
-// that nobody has touched for a day is removed, too.
+// inUse is how long after its last use an entry may still be needed by whoever was
+// given its path: to start a virtual machine from it, say.
+const inUse = time.Minute
+
+// Prune removes all but the keep most recently used entries of dir, and those that
+// were used in the last minute, however many they are. Hidden names, which are
+// locks and unfinished work, do not count; unfinished work that nobody has touched
+// for a day is removed, too.
 func Prune(dir string, keep int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -46,7 +51,12 @@ func Prune(dir string, keep int) error {
 	slices.SortFunc(infos, func(a, b fs.FileInfo) int {
 		return cmp.Or(b.ModTime().Compare(a.ModTime()), cmp.Compare(a.Name(), b.Name()))
 	})
-	for _, info := range append(doomed, infos[min(keep, len(infos)):]...) {
+	for _, info := range infos[min(keep, len(infos)):] {
+		if time.Since(info.ModTime()) > inUse {
+			doomed = append(doomed, info)
+		}
+	}
+	for _, info := range doomed {
 		path := filepath.Join(dir, info.Name())
 		remove := os.Remove
 		if info.IsDir() {

@@ -57,6 +57,23 @@ func TestPruneKeepsTheMostRecentlyUsed(t *testing.T) {
 	}
 }
 
+// TestPruneKeepsWhatIsInUse: whoever was given the path of an entry a moment ago may
+// not have opened it yet.
+func TestPruneKeepsWhatIsInUse(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Prune(dir, 1); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 4 {
+		t.Errorf("%d entries are left, %v", len(entries), err)
+	}
+}
+
 func TestTouchMissing(t *testing.T) {
 	if err := Touch(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)

@@ -1,10 +1,11 @@
 package cpioroot
 
 import (
+	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // prepare prepares a root that must be accepted, and tells whether it was made
@@ -69,8 +70,43 @@ func TestPrepareFindsWhatItMade(t *testing.T) {
 	if mode := c.last.Mode().Perm(); mode != 0o600 {
 		t.Errorf("mode %v: others may read it", mode)
 	}
-	if entries, err := os.ReadDir(filepath.Join(c.options.CacheDir, "roots")); err != nil || len(entries) != maxArchives {
-		t.Errorf("%d archives are kept, %v", len(entries), err)
+}
+
+// TestPrepareBoundsTheCache: what nobody used for a while goes, and nothing that a
+// machine may be about to boot.
+func TestPrepareBoundsTheCache(t *testing.T) {
+	o, initramfs := options(t), testInitramfs(t)
+	made := func(n int) (paths []string) {
+		for i := range n {
+			root := place(t, fmt.Sprint("root", i), packed(t, whole(entry{name: "a", mode: file, content: "1"})))
+			path, err := Prepare(t.Context(), root, initramfs, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+		}
+		return paths
+	}
+	exist := func(paths []string) (n int) {
+		for _, path := range paths {
+			if _, err := os.Stat(path); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	old := made(maxArchives + 2)
+	if n := exist(old); n != len(old) {
+		t.Errorf("%d of %d archives that were made just now are left", n, len(old))
+	}
+	ago := time.Now().Add(-time.Hour)
+	for _, path := range old {
+		if err := os.Chtimes(path, ago, ago); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := exist(append(old, made(1)...)); n != maxArchives {
+		t.Errorf("%d archives are kept, want %d", n, maxArchives)
 	}
 }
 

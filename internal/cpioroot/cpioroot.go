@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/holtvm/holt/internal/atomicfile"
 )
@@ -27,10 +26,6 @@ type Options struct {
 	MemoryBytes uint64
 	// CacheDir is the directory of caches. It is made if need be.
 	CacheDir string
-	// Progress, if it is not nil, is called about once a second while a root is
-	// being unpacked, but not in the first second: done of total bytes of the
-	// compressed file are read.
-	Progress func(done, total int64)
 }
 
 // Prepare returns the path of an uncompressed archive for the guest kernel: the
@@ -81,7 +76,7 @@ func prepare(ctx context.Context, path, initramfs string, o Options) (string, er
 	}
 	defer temp.Close()
 	defer os.Remove(temp.Name()) // until it is renamed
-	needs, err := convert(ctx, file, id.size, initramfs, temp, o)
+	needs, err := convert(ctx, file, initramfs, temp, o.MemoryBytes)
 	if err != nil {
 		return "", err
 	}
@@ -91,9 +86,10 @@ func prepare(ctx context.Context, path, initramfs string, o Options) (string, er
 	return keep(temp, filepath.Join(dir, archiveName(key, needs)))
 }
 
-// convert writes the initramfs and then the root in file, of size bytes, to out.
-// It returns how much memory the guest needs for both, in bytes.
-func convert(ctx context.Context, file io.Reader, size int64, initramfs string, out io.Writer, o Options) (int64, error) {
+// convert writes the initramfs and then the root in file to out. It returns how
+// much memory the guest needs for both, in bytes, and fails if that is more than
+// memory.
+func convert(ctx context.Context, file io.Reader, initramfs string, out io.Writer, memory uint64) (int64, error) {
 	// Without ReadFrom, with which every entry would take a buffer of its own.
 	w := bufio.NewWriterSize(struct{ io.Writer }{out}, 1<<20)
 	n, err := copyInitramfs(w, initramfs)
@@ -101,9 +97,9 @@ func convert(ctx context.Context, file io.Reader, size int64, initramfs string, 
 		return 0, fmt.Errorf("copy the initramfs: %w", err)
 	}
 	r := rewriter{
-		in:     newSource(ctx, &meter{file: file, total: size, report: o.Progress, last: time.Now()}),
+		in:     newSource(ctx, file),
 		w:      w,
-		memory: o.MemoryBytes,
+		memory: memory,
 		used:   usage{archive: n, pages: pages(n)},
 		names:  newNames(),
 	}

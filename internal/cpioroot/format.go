@@ -43,7 +43,7 @@ var formats = []struct {
 	{0, "hsqs", "a squashfs image", howTo},
 	{0, "QFI\xfb", "a qcow2 image", howTo},
 	{0, "\x7fELF", "a program or a kernel", howTo},
-	{1080, "\x53\xef", "an ext2, ext3 or ext4 image", "use it as a disk instead"},
+	{1080, "\x53\xef", "an ext2, ext3 or ext4 image", "use it as root_disk (--root-disk) instead"},
 }
 
 // recognise says what begins with head, and what to do about it.

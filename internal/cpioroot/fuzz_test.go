@@ -20,7 +20,7 @@ const fuzzMemory = 80 * mib
 func unpackInGuest(t *testing.T, root []byte, initramfs string) error {
 	t.Helper()
 	var out bytes.Buffer
-	needs, err := convert(t.Context(), bytes.NewReader(root), int64(len(root)), initramfs, &out, Options{MemoryBytes: fuzzMemory})
+	needs, err := convert(t.Context(), bytes.NewReader(root), initramfs, &out, fuzzMemory)
 	if out.Len() > fuzzMemory {
 		t.Fatalf("%d bytes of output", out.Len())
 	}

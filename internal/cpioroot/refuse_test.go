@@ -241,7 +241,7 @@ func TestPrepareStopsWithItsContext(t *testing.T) {
 		}
 	}()
 	defer r.Close()
-	_, err := convert(ctx, r, 0, testInitramfs(t), io.Discard, options(t))
+	_, err := convert(ctx, r, testInitramfs(t), io.Discard, options(t).MemoryBytes)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

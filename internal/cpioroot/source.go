@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -110,23 +109,4 @@ func skipZeros(r *bufio.Reader, limit int64) (n int64, err error) {
 		}
 	}
 	return n, nil
-}
-
-// meter reports how much of a file is read.
-type meter struct {
-	file        io.Reader
-	done, total int64
-	report      func(done, total int64) // nil for nobody
-	last        time.Time
-}
-
-// Read implements io.Reader.
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.file.Read(p)
-	m.done += int64(n)
-	if m.report != nil && time.Since(m.last) >= time.Second {
-		m.last = time.Now()
-		m.report(m.done, m.total)
-	}
-	return n, err
 }

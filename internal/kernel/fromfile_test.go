@@ -64,7 +64,10 @@ func TestFromFileIsCached(t *testing.T) {
 	if k, err := s.FromFile(t.Context(), path); err != nil || k.Version != "2.0" {
 		t.Errorf("a changed file gave version %q, %v", k.Version, err)
 	}
-	for i := range maxCachedKernels {
+	for i := range maxCachedKernels + 1 {
+		if i == maxCachedKernels {
+			longAgo(t, filepath.Join(s.cache, "kernels"))
+		}
 		name := filepath.Join(t.TempDir(), string(rune('a'+i)))
 		if _, err := s.FromFile(t.Context(), writeFile(t, name, bzImage("3.0", 1))); err != nil {
 			t.Fatal(err)
@@ -72,6 +75,21 @@ func TestFromFileIsCached(t *testing.T) {
 	}
 	if dirs, err := filepath.Glob(filepath.Join(s.cache, "kernels/[0-9a-f]*")); err != nil || len(dirs) != maxCachedKernels {
 		t.Errorf("the cache has %d kernels, %v, want %d", len(dirs), err, maxCachedKernels)
+	}
+}
+
+// longAgo makes all entries of a cache ones that nobody used for an hour.
+func longAgo(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ago := time.Now().Add(-time.Hour)
+	for _, e := range entries {
+		if err := os.Chtimes(filepath.Join(dir, e.Name()), ago, ago); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -132,6 +132,8 @@ func TestInitramfsIsCachedByContent(t *testing.T) {
 	for i := range maxInitramfs {
 		initramfs(k, fmt.Sprint(i))
 	}
+	longAgo(t, filepath.Join(s.cache, "initramfs"))
+	initramfs(k, "one more")
 	if files, err := os.ReadDir(filepath.Join(s.cache, "initramfs")); err != nil || len(files) != maxInitramfs {
 		t.Errorf("the cache has %d archives, %v, want %d", len(files), err, maxInitramfs)
 	}
