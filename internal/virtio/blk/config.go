@@ -10,6 +10,7 @@ import (
 // Offsets in the configuration space, 5.2.4. What is not named here is 0.
 const (
 	configCapacity          = 0 // u64, sectors
+	configSizeMax           = 8
 	configSegMax            = 12
 	configBlkSize           = 20
 	configPhysicalExp       = 24 // u8
@@ -27,18 +28,24 @@ const (
 
 const (
 	// segMax is how many buffers of data a request has at most: the queue's
-	// entries without those for header and status.
-	segMax = queueSize - 2
+	// entries without those for header and status. sizeMax is how long each is, in
+	// bytes.
+	segMax  = queueSize - 2
+	sizeMax = 256 << 10
+	// maxData is how much data a request has at most, in bytes. A hostile driver
+	// could name the same memory again and again, and keep StopQueue waiting while
+	// its whole disk is copied there.
+	maxData = segMax * sizeMax
 	// physicalExp: the host works in blocks of 512 << 3 bytes, like most file
 	// systems and disks. Smaller pieces work, and are slower.
 	physicalExp     = 3
 	physicalSectors = 1 << physicalExp
 
-	// maxRanges is how many ranges one discard or write-zeroes request has.
-	maxRanges = 32
-	// maxDiscardSectors and maxZeroesSectors are how long such a range is. One of
-	// zeros may have to be written byte by byte.
+	// How many ranges one discard or write-zeroes request has, and how many sectors
+	// each. Zeros may have to be written byte by byte.
+	maxDiscardRanges  = 32
 	maxDiscardSectors = math.MaxUint32 >> 9 &^ (physicalSectors - 1) // 4 GiB, nearly
+	maxZeroesRanges   = 1
 	maxZeroesSectors  = 32 << 20 / sectorSize
 )
 
@@ -47,6 +54,7 @@ func (d *Device) ReadConfig(off uint32, p []byte) {
 	var c [configSize]byte
 	le := binary.LittleEndian
 	le.PutUint64(c[configCapacity:], d.sectors)
+	le.PutUint32(c[configSizeMax:], sizeMax)
 	le.PutUint32(c[configSegMax:], segMax)
 	le.PutUint32(c[configBlkSize:], sectorSize)
 	c[configPhysicalExp] = physicalExp
@@ -55,10 +63,10 @@ func (d *Device) ReadConfig(off uint32, p []byte) {
 	le.PutUint16(c[configNumQueues:], uint16(len(d.queues)))
 	if !d.opts.ReadOnly {
 		le.PutUint32(c[configMaxDiscardSectors:], maxDiscardSectors)
-		le.PutUint32(c[configMaxDiscardSeg:], maxRanges)
+		le.PutUint32(c[configMaxDiscardSeg:], maxDiscardRanges)
 		le.PutUint32(c[configDiscardAlign:], physicalSectors)
 		le.PutUint32(c[configMaxZeroesSectors:], maxZeroesSectors)
-		le.PutUint32(c[configMaxZeroesSeg:], maxRanges)
+		le.PutUint32(c[configMaxZeroesSeg:], maxZeroesRanges)
 		c[configZeroesMayUnmap] = 1
 	}
 	virtio.ReadConfigSpace(c[:], off, p)

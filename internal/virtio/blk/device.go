@@ -60,6 +60,7 @@ const (
 
 // Feature bits, 5.2.3.
 const (
+	featureSizeMax     uint64 = 1 << 1
 	featureSegMax      uint64 = 1 << 2
 	featureRO          uint64 = 1 << 5
 	featureBlkSize     uint64 = 1 << 6
@@ -130,7 +131,7 @@ func (d *Device) Type() virtio.DeviceType { return virtio.TypeBlock }
 // Features implements virtio.Device. A read-only disk cannot be discarded.
 // VIRTIO_BLK_F_CONFIG_WCE is not offered: what the guest wants safe it flushes.
 func (d *Device) Features() uint64 {
-	f := featureSegMax | featureBlkSize | featureFlush | featureTopology
+	f := featureSizeMax | featureSegMax | featureBlkSize | featureFlush | featureTopology
 	if d.opts.ReadOnly {
 		f |= featureRO
 	} else {

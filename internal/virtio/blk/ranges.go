@@ -18,15 +18,15 @@ const (
 // if one of them is not as it should be.
 func (r *request) serveRanges() error {
 	d, discard := r.d, r.kind == typeDiscard
-	feature, most := featureWriteZeroes, uint64(maxZeroesSectors)
+	feature, many, most := featureWriteZeroes, maxZeroesRanges, uint64(maxZeroesSectors)
 	if discard {
-		feature, most = featureDiscard, maxDiscardSectors
+		feature, many, most = featureDiscard, maxDiscardRanges, maxDiscardSectors
 	}
 	if d.features&feature == 0 {
 		return errUnsupported
 	}
-	var room [maxRanges]diskRange
-	ranges, err := r.parseRanges(room[:0], most)
+	var room [maxDiscardRanges]diskRange
+	ranges, err := r.parseRanges(room[:0], many, most)
 	if err != nil {
 		return err
 	}
@@ -45,15 +45,15 @@ func (r *request) serveRanges() error {
 	return d.written()
 }
 
-// parseRanges appends the ranges behind the header to ranges, each of up to most
-// sectors. What is checked was copied before.
-func (r *request) parseRanges(ranges []diskRange, most uint64) ([]diskRange, error) {
-	var raw [maxRanges*rangeSize + 1]byte // one byte more shows that there are too many
+// parseRanges appends the ranges behind the header to ranges: up to many, each of up
+// to most sectors. What is checked was copied before.
+func (r *request) parseRanges(ranges []diskRange, many int, most uint64) ([]diskRange, error) {
+	var raw [maxDiscardRanges*rangeSize + 1]byte // one byte more shows that there are too many
 	n := 0
 	for _, b := range r.out {
 		n += copy(raw[n:], b)
 	}
-	if n == 0 || n%rangeSize != 0 {
+	if n == 0 || n%rangeSize != 0 || n > many*rangeSize {
 		return nil, errRefused
 	}
 	le := binary.LittleEndian

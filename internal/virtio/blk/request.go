@@ -126,7 +126,7 @@ func (r *request) serve(mayWait bool) (done bool) {
 func (r *request) read(n int, mayWait bool) (done bool, err error) {
 	off, ok := r.d.extent(r.sector, n)
 	switch {
-	case !ok:
+	case !ok || n > maxData:
 		return true, errRefused
 	case mayWait:
 		return true, r.d.disk.ReadAtv(r.in, off)
@@ -135,9 +135,10 @@ func (r *request) read(n int, mayWait bool) (done bool, err error) {
 }
 
 func (r *request) write(mayWait bool) (done bool, err error) {
-	off, ok := r.d.extent(r.sector, size(r.out))
+	n := size(r.out)
+	off, ok := r.d.extent(r.sector, n)
 	switch {
-	case !ok || r.d.opts.ReadOnly:
+	case !ok || n > maxData || r.d.opts.ReadOnly:
 		return true, errRefused
 	case mayWait:
 		if err := r.d.disk.WriteAtv(r.out, off); err != nil {
