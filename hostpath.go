@@ -3,13 +3,14 @@ package holt
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/cpioroot"
 )
 
 // Each check in this file returns what is wrong with a path on the host as
@@ -38,28 +39,13 @@ func checkKind(path, want string, is func(fs.FileMode) bool) error {
 	return nil
 }
 
-// checkGzipFile looks at the magic only; the content is the boot's business.
-func checkGzipFile(path string) error {
-	// Before opening: the open of a FIFO would wait for a writer.
-	if err := checkRegularFile(path); err != nil {
+// checkArchive looks at the first bytes of a root filesystem. What else may be wrong
+// with it is the start's business.
+func checkArchive(path string) error {
+	if err := checkNUL(path); err != nil {
 		return err
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("must be readable: %w", cause(err))
-	}
-	defer f.Close()
-	var magic [2]byte
-	switch _, err := io.ReadFull(f, magic[:]); {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b")
-	case err != nil:
-		return fmt.Errorf("must be readable: %w", cause(err))
-	}
-	if magic != [2]byte{0x1f, 0x8b} { // RFC 1952, 2.3.1
-		return fmt.Errorf("must be a gzip-compressed cpio archive: it starts with % x, not 1f 8b", magic)
-	}
-	return nil
+	return cpioroot.Check(path)
 }
 
 // checkImage looks whether path could be a disk. Whether its size is a disk's, and

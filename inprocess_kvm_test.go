@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +25,8 @@ var codeUp = []byte{
 }
 
 // TestManyMachinesInOneProcess starts and kills machines on our own monitor, each
-// once its guest runs. The process then holds what it held before.
+// once its guest runs. The next one has the same disk and the same port of the host,
+// and in the end the process holds what it held before.
 func TestManyMachinesInOneProcess(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the guest is x86-64 code")
@@ -39,7 +42,10 @@ func TestManyMachinesInOneProcess(t *testing.T) {
 	cfg.VCPUCount, cfg.MemoryMB = 2, 64
 	cfg.RootPath, cfg.ExecPath = t.TempDir(), "true"
 	cfg.KernelPath, cfg.ConsoleOutput = filepath.Join(dir, "kernel"), console
-	for path, text := range map[string][]byte{cfg.KernelPath: boottest.PVHKernel(codeUp), os.Getenv("HOLT_AGENT"): []byte("agent")} {
+	cfg.Disks = []Disk{{Path: filepath.Join(dir, "disk")}}
+	cfg.PortMap = []PortPair{{HostIP: netip.MustParseAddr("127.0.0.1"), Host: freePort(t), Guest: 80}}
+	cfg.PacketCapture = filepath.Join(dir, "pcap")
+	for path, text := range map[string][]byte{cfg.Disks[0].Path: make([]byte, 1<<20), cfg.KernelPath: boottest.PVHKernel(codeUp), os.Getenv("HOLT_AGENT"): []byte("agent")} {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -87,4 +93,15 @@ func TestManyMachinesInOneProcess(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "home", "run", "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
+}
+
+// freePort returns a TCP port that nobody had a moment ago.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort().Port()
 }

@@ -81,7 +81,7 @@ func (c Config) validateRoot(p *problems) {
 		p.addText("root_path", c.RootPath, checkDirectory(c.RootPath))
 	}
 	if c.RootfsPath != "" {
-		p.addText("rootfs_path", c.RootfsPath, checkGzipFile(c.RootfsPath))
+		p.addText("rootfs_path", c.RootfsPath, checkArchive(c.RootfsPath))
 	}
 	if c.RootOverlay && c.RootPath == "" && c.RootDisk == (Disk{}) {
 		p.add("root_overlay", "true", "must be used with root_path or root_disk; a rootfs_path root is in guest memory anyway")
@@ -93,7 +93,9 @@ func (c Config) validateDisks(p *problems) {
 		p.add("disks", fmt.Sprint(len(c.Disks)), fmt.Sprintf("must be at most %d", maxDisks))
 	}
 	if c.RootDisk != (Disk{}) {
-		p.addText("root_disk", c.RootDisk.String(), checkDisk(c.RootDisk))
+		disk := c.RootDisk
+		disk.ReadOnly = disk.ReadOnly || c.RootOverlay // which is all that is written then
+		p.addText("root_disk", c.RootDisk.String(), checkDisk(disk))
 	}
 	for _, disk := range c.Disks {
 		p.addText("disks", disk.String(), checkDisk(disk))

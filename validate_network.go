@@ -62,12 +62,11 @@ func (c Config) validateAddress(p *problems) {
 	switch bits := c.AssignedPrefixLen; {
 	case bits != 0 && !c.AssignedIP.IsValid():
 		p.add("assigned_prefix_len", fmt.Sprint(bits), "must be set together with assigned_ip")
+	case c.AssignedIP.IsValid() && !c.AssignedIP.Is4():
+		p.addText("assigned_ip", c.AssignedIP.String(), errNotIPv4)
 	case bits != 0 && (bits < minPrefixLen || bits > maxPrefixLen):
 		p.add("assigned_prefix_len", fmt.Sprint(bits), fmt.Sprintf("must be from %d to %d (bits)", minPrefixLen, maxPrefixLen))
-	case !c.AssignedIP.IsValid():
-	case !c.AssignedIP.Is4():
-		p.addText("assigned_ip", c.AssignedIP.String(), errNotIPv4)
-	default:
+	case c.AssignedIP.IsValid():
 		if _, err := usernet.Plan(c.subnet()); err != nil {
 			p.addText("assigned_ip", c.subnet().String(), err)
 		}

@@ -1,6 +1,7 @@
 package holt
 
 import (
+	"compress/gzip"
 	"errors"
 	"math"
 	"net/netip"
@@ -21,7 +22,7 @@ func newHost(t *testing.T) host {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"file": "text", "empty": "", "short": "\x1f", "rootfs.gz": "\x1f\x8b\x08", "vmlinux": "\x7fELF",
+		"file": "text", "empty": "", "short": "\x1f\x8b\x08", "rootfs.gz": gzipped(t, "070701"), "tar.gz": gzipped(t, "a tape"), "vmlinux": "\x7fELF",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
@@ -34,6 +35,19 @@ func newHost(t *testing.T) host {
 		t.Fatal(err)
 	}
 	return host{dir}
+}
+
+func gzipped(t *testing.T, content string) string {
+	t.Helper()
+	var b strings.Builder
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 func (h host) path(name string) string { return filepath.Join(h.dir, name) }
@@ -135,11 +149,13 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *Config) { c.RootPath = h.path("file") }, `root_path: "DIR/file": must be an existing directory: it is a regular file`},
 		{func(c *Config) { c.RootPath = h.path("file/x") }, `root_path: "DIR/file/x": must be an existing directory: not a directory`},
 		{func(c *Config) { c.RootPath = "\x00" }, `root_path: "\x00": must not contain a NUL byte`},
-		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("nope") }, `rootfs_path: "DIR/nope": must be an existing regular file: no such file or directory`},
-		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("fifo") }, `rootfs_path: "DIR/fifo": must be an existing regular file: it is neither a regular file nor a directory`},
-		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("file") }, `rootfs_path: "DIR/file": must be a gzip-compressed cpio archive: it starts with 74 65, not 1f 8b`},
-		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("empty") }, `rootfs_path: "DIR/empty": must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b`},
-		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("short") }, `rootfs_path: "DIR/short": must be a gzip-compressed cpio archive: it is shorter than the magic 1f 8b`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("nope") }, `rootfs_path: "DIR/nope": must be a readable file: no such file or directory`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("fifo") }, `rootfs_path: "DIR/fifo": must be a regular file`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("file") }, `rootfs_path: "DIR/file": must be a gzip-compressed cpio archive: it is unknown, and starts with 74 65 78 74: make one in the root's directory with "find . | cpio -o -H newc | gzip"`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("empty") }, `rootfs_path: "DIR/empty": must be a gzip-compressed cpio archive: it is empty: make one in the root's directory with "find . | cpio -o -H newc | gzip"`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("short") }, `rootfs_path: "DIR/short": must be a gzip-compressed cpio archive: it ends in the middle of a gzip header: copy or make it again`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", h.path("tar.gz") }, `rootfs_path: "DIR/tar.gz": must be a gzip-compressed cpio archive: what gzip holds is unknown, and starts with 61 20 74 61 70 65: make one in the root's directory with "find . | cpio -o -H newc | gzip"`},
+		{func(c *Config) { c.RootPath, c.RootfsPath = "", "a\x00b" }, `rootfs_path: "a\x00b": must not contain a NUL byte`},
 		{func(c *Config) { c.RootPath, c.RootfsPath, c.RootOverlay = "", h.path("rootfs.gz"), true }, `root_overlay: true: must be used with root_path or root_disk; a rootfs_path root is in guest memory anyway`},
 
 		{func(c *Config) { c.MappedDirs = []PathPair{pair("nope", "/a")} }, `mapped_dirs: "DIR/nope:/a": host path must be an existing directory: no such file or directory`},
@@ -177,6 +193,7 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *Config) { c.AssignedIP, c.AssignedPrefixLen = netip.MustParseAddr("10.0.0.1"), 30 }, `assigned_prefix_len: 30: must be from 8 to 29 (bits)`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("10.0.0.255") }, `assigned_ip: "10.0.0.255/24": is the network's own or its broadcast address`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("fd00::1") }, `assigned_ip: "fd00::1": must be an IPv4 address, such as 10.0.2.15`},
+		{func(c *Config) { c.AssignedIP, c.AssignedPrefixLen = netip.MustParseAddr("fd00::1"), 64 }, `assigned_ip: "fd00::1": must be an IPv4 address, such as 10.0.2.15`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("::ffff:10.0.0.1") }, `assigned_ip: "::ffff:10.0.0.1": must be an IPv4 address, such as 10.0.2.15`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("0.0.0.0") }, `assigned_ip: "0.0.0.0/24": 0.0.0.0/8 has no hosts`},
 		{func(c *Config) { c.AssignedIP = netip.MustParseAddr("127.0.0.1") }, `assigned_ip: "127.0.0.1/24": must not be a loopback address`},
@@ -303,4 +320,25 @@ func asNobody(t *testing.T, f func()) {
 	if err := <-done; err != nil {
 		t.Fatalf("become nobody: %v", err)
 	}
+}
+
+// TestRootDiskBelowAnOverlay: such a disk is only read, so nobody needs permission to
+// write it.
+func TestRootDiskBelowAnOverlay(t *testing.T) {
+	h := newHost(t)
+	t.Chdir(h.dir)
+	if err := os.Chmod("file", 0o444); err != nil {
+		t.Fatal(err)
+	}
+	c := h.config()
+	c.RootPath, c.RootDisk = "", Disk{Path: "file"}
+	asNobody(t, func() {
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "must be writable, or be given with :ro") {
+			t.Errorf("without an overlay: %v", err)
+		}
+		c.RootOverlay = true
+		if err := c.Validate(); err != nil {
+			t.Errorf("with an overlay: %v", err)
+		}
+	})
 }

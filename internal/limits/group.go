@@ -17,10 +17,7 @@ import (
 const commonName = "holt"
 
 // Group is a control group for one VM.
-type Group struct {
-	dir     string
-	limited []string
-}
+type Group struct{ dir string }
 
 // NewGroup makes a control group with limits. name is any file name without a dot
 // that no other VM has. Those that dead processes left are removed. The error is
@@ -139,16 +136,12 @@ func (g *Group) limit(files []file) error {
 		if err := os.WriteFile(filepath.Join(g.dir, f.name), []byte(f.value), 0o644); err != nil {
 			return err
 		}
-		g.limited = append(g.limited, f.controller)
 	}
 	return nil
 }
 
 // Path is the group's directory.
 func (g *Group) Path() string { return g.dir }
-
-// Limited names the controllers that limit the group, of cpu, memory and pids.
-func (g *Group) Limited() []string { return g.limited }
 
 // Start starts cmd in the group and changes cmd.SysProcAttr. To move a process that
 // runs would take the kernel some 10 ms, in which nothing on the host could fork.

@@ -115,7 +115,7 @@ func realGroup(t *testing.T, controller string, l Limits) *Group {
 			t.Errorf("%s is left: %v", g.Path(), err)
 		}
 	})
-	if !strings.Contains(strings.Join(g.Limited(), " "), controller) {
+	if _, err := os.Stat(filepath.Join(g.Path(), controller+".max")); err != nil {
 		t.Skipf("the %s controller cannot be had", controller)
 	}
 	return g
@@ -144,7 +144,7 @@ func TestGroupLimitsProcessorTime(t *testing.T) {
 				}
 				used, took := cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime(), time.Since(start)
 				part, want := float64(used)/float64(took), float64(c.quota)/float64(Period)
-				t.Logf("used %.4f processors in %v, asked for %.4f (%+.1f %%); limited: %v", part, took.Round(time.Millisecond), want, 100*(part/want-1), g.Limited())
+				t.Logf("used %.4f processors in %v, asked for %.4f (%+.1f %%)", part, took.Round(time.Millisecond), want, 100*(part/want-1))
 				if part > want*0.9 && part < want*1.1 {
 					return
 				}
