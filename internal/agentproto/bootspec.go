@@ -73,7 +73,7 @@ const (
 // Validate returns every reason for which s cannot be carried out, joined.
 func (s BootSpec) Validate() error {
 	var errs []error
-	if len(s.Hostname) > MaxHostname || s.Hostname != "" && !nameOK(s.Hostname) {
+	if len(s.Hostname) > MaxHostname || s.Hostname != "" && !ValidName(s.Hostname) {
 		errs = append(errs, fmt.Errorf("hostname: %.80q: must be at most %d bytes of letters, digits, hyphens and dots", s.Hostname, MaxHostname))
 	}
 	if s.ClockNS < 0 {

@@ -144,7 +144,7 @@ func (n Network) checkNames() (errs []error) {
 		}
 	}
 	for i, s := range n.Search {
-		if !nameOK(s) {
+		if !ValidName(s) {
 			bad("search[%d]: %.80q: must be a domain name", i, s)
 		}
 	}
@@ -157,7 +157,7 @@ func (n Network) checkNames() (errs []error) {
 			continue
 		}
 		for _, name := range h.Names {
-			if !nameOK(name) {
+			if !ValidName(name) {
 				bad("hosts[%d]: name %.80q: must be a host name", i, name)
 			}
 		}
@@ -171,9 +171,9 @@ func hostAddr(a netip.Addr) bool {
 	return a.IsValid() && a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast()
 }
 
-// nameOK says whether s is a host or domain name: labels of letters, digits and
+// ValidName says whether s is a host or domain name: labels of letters, digits and
 // inner hyphens (RFC 1123, 2.1) with dots between them.
-func nameOK(s string) bool {
+func ValidName(s string) bool {
 	if len(s) > MaxName {
 		return false
 	}

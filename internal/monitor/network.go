@@ -42,21 +42,35 @@ func (a *assembly) plugIn(spec Network) error {
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, n)
+	end := &networkEnd{network: n, log: log}
+	a.closers = append(a.closers, end)
 	guest := n.Guest()
 	mac, err := net.ParseMAC(guest.MAC)
 	if err != nil {
 		return fmt.Errorf("network card: %w", err)
 	}
-	a.addDevice(vnet.New([6]byte(mac), uint16(guest.MTU), n, log), "net")
+	end.card = vnet.New([6]byte(mac), uint16(guest.MTU), n, log)
+	a.addDevice(end.card, "net")
 	a.boot.Network = &agentproto.Network{
 		MAC: guest.MAC, MTU: guest.MTU,
 		Addresses: guest.Addresses, Gateways: guest.Gateways, Nameservers: guest.Nameservers,
+		Search: spec.search(dns.HostResolvConf),
 	}
 	for _, addr := range guest.Host {
 		a.boot.Network.Hosts = append(a.boot.Network.Hosts, agentproto.HostEntry{Addr: addr, Names: []string{hostName}})
 	}
 	return nil
+}
+
+// search are the domains in which the guest looks for short names: the host's, if
+// it is the host's resolver that the guest may ask.
+func (n Network) search(resolvConf string) []string {
+	if mode, err := policy.ParseMode(n.Mode); err != nil || mode == policy.ModeLocal || len(n.DNS) > 0 {
+		return nil
+	}
+	// The agent takes no others, and no more.
+	valid := slices.DeleteFunc(dns.SearchDomains(resolvConf), func(domain string) bool { return !agentproto.ValidName(domain) })
+	return valid[:min(len(valid), agentproto.MaxAddresses)]
 }
 
 // config translates n for usernet.

@@ -23,11 +23,14 @@ import (
 // Coalescing: while more than busyBytes wait for the guest, less than smallRead
 // bytes of the host are left in its socket, to be read together with what
 // follows. Otherwise a peer that sends single bytes to a guest that takes none
-// would cost us a packet's overhead for each.
+// would cost us a packet's overhead for each. The time between two looks doubles
+// while nothing changes: a guest that stands still costs next to nothing, and waits
+// for little longer than it did before.
 const (
-	busyBytes = 32 << 10
-	smallRead = 4 << 10
-	patience  = time.Millisecond // between two looks
+	busyBytes    = 32 << 10
+	smallRead    = 4 << 10
+	patience     = time.Millisecond
+	mostPatience = 128 * time.Millisecond
 )
 
 // Ends of a copy other than the end of the data.
@@ -37,10 +40,11 @@ var (
 )
 
 type bridge struct {
-	guest guestConn
-	host  *net.TCPConn
-	raw   syscall.RawConn
-	ended atomic.Bool // whether the host's peer was told that no more comes
+	guest    guestConn
+	host     *net.TCPConn
+	raw      syscall.RawConn
+	ended    atomic.Bool // whether the host's peer was told that no more comes
+	received atomic.Bool // whether all that it sends has come
 }
 
 // bridge copies both ways until both have ended or one has failed, and closes both
@@ -70,8 +74,11 @@ func (n *Network) bridge(g guestConn, host *net.TCPConn) {
 	var toHost, toGuest error
 	var both sync.WaitGroup
 	both.Go(func() {
-		if toHost = b.toHost(); toHost != nil {
+		switch toHost = b.toHost(); {
+		case toHost != nil:
 			b.abort()
+		case b.received.Load(): // the other copy waits for this one only
+			b.wakeHost()
 		}
 	})
 	if toGuest = b.toGuest(); toGuest != nil {
@@ -155,6 +162,7 @@ func (b *bridge) toGuest() error {
 	b.guest.wq.EventRegister(&entry)
 	defer b.guest.wq.EventUnregister(&entry)
 	in := new(socketReader)
+	wait := patience
 	for {
 		var terr tcpip.Error
 		small := false
@@ -179,16 +187,18 @@ func (b *bridge) toGuest() error {
 		case err != nil:
 			return b.waited(err)
 		case small:
-			b.pause(writable)
+			pause(writable, wait)
+			wait = min(2*wait, mostPatience)
 			continue
 		case errors.Is(in.err, io.EOF):
 			if b.guest.ep.Shutdown(tcpip.ShutdownWrite) != nil {
 				return errGuest
 			}
-			return nil
+			return b.awaitReset()
 		case in.err != nil:
 			return errHost
 		}
+		wait = patience
 		switch terr.(type) {
 		case nil:
 		case *tcpip.ErrWouldBlock:
@@ -197,6 +207,24 @@ func (b *bridge) toGuest() error {
 			return errGuest
 		}
 	}
+}
+
+// awaitReset waits, behind the end of what the host's peer sends, until the other copy
+// has ended, too. The peer may reset the connection before.
+func (b *bridge) awaitReset() error {
+	b.received.Store(true)
+	reset := false
+	err := b.raw.Read(func(fd uintptr) bool {
+		reset = b.wasReset(int(fd))
+		return reset || b.ended.Load()
+	})
+	switch {
+	case reset:
+		return errHost
+	case b.ended.Load():
+		return nil
+	}
+	return b.waited(err)
 }
 
 // wasReset reports whether what looks like the end of a socket's data is a reset,
@@ -210,9 +238,9 @@ func (b *bridge) wasReset(fd int) bool {
 // tcpClose is a state of a socket (TCP_CLOSE in Linux' tcp_states.h).
 const tcpClose = 7
 
-// pause waits a little, or until something happens to the guest's connection.
-func (b *bridge) pause(writable <-chan struct{}) {
-	timer := time.NewTimer(patience)
+// pause waits, at most until something happens to the guest's connection.
+func pause(writable <-chan struct{}, most time.Duration) {
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

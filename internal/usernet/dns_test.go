@@ -70,8 +70,8 @@ func TestDNSFlood(t *testing.T) {
 	close(release)
 	c := g.dialUDP(t, netip.MustParseAddrPort("10.0.2.1:53"))
 	if !eventually(func() bool {
+		c.SetDeadline(time.Now().Add(50 * time.Millisecond)) // for writing, too
 		c.Write([]byte("again"))
-		c.SetDeadline(time.Now().Add(50 * time.Millisecond))
 		_, err := c.Read(make([]byte, 100))
 		return err == nil
 	}) {

@@ -17,7 +17,7 @@ const (
 	dnsPort = 53
 	// maxQueries is how many DNS queries are worked on at a time. More are dropped;
 	// resolvers ask again.
-	maxQueries = 128
+	maxQueries = 256
 	// maxDNSConns is how many connections to the resolver there are at a time. More
 	// are reset.
 	maxDNSConns = 64

@@ -83,7 +83,7 @@ func (t *flows) open(key flowKey, target netip.AddrPort, conn net.Conn, filter f
 		return other
 	}
 	var oldest *flow
-	if t.order.Len() >= MaxFlows {
+	if t.order.Len() >= t.network.limits.flows {
 		oldest = t.order.Back().Value.(*flow)
 		t.removeLocked(oldest)
 	}

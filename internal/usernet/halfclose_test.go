@@ -112,6 +112,23 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestResetAfterHalfClose has the host's peer reset after it has ended its sending.
+func TestResetAfterHalfClose(t *testing.T) {
+	g := newGuest(t, testConfig())
+	c := g.dial(t, g.serveTCP(t, false, func(c *net.TCPConn) {
+		c.CloseWrite()
+		time.Sleep(100 * time.Millisecond)
+		c.SetLinger(0)
+		c.Close()
+	}))
+	if _, err := io.ReadAll(c); err != nil {
+		t.Error(err)
+	}
+	if !eventually(func() bool { return g.network.Stats().Active == 0 }) {
+		t.Error("the connection is still there")
+	}
+}
+
 // abortAll resets the guest's connections.
 func (g *guest) abortAll() {
 	for _, e := range g.stack.RegisteredEndpoints() {

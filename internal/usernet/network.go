@@ -26,6 +26,7 @@ type Network struct {
 	layout Layout
 	gate   gate
 	mtu    int
+	limits limits
 	policy *policy.Policy
 	dns    Resolver
 	log    *slog.Logger // limited in rate
@@ -37,8 +38,9 @@ type Network struct {
 	peers    *peers
 	capture  *capture // nil without
 	counters counters
-	queries  chan struct{} // holds a token for each DNS query in work
-	dnsConns chan struct{} // and for each connection to the resolver
+	// Each of these holds a token for each connection in the making, DNS query in
+	// work and connection to the resolver.
+	handshakes, queries, dnsConns chan struct{}
 
 	ctx    context.Context // done when the network closes
 	cancel context.CancelFunc
@@ -60,17 +62,25 @@ func New(c Config) (*Network, error) {
 	if c.MTU < MinMTU || c.MTU > MaxMTU {
 		return nil, fmt.Errorf("MTU %d: must be from %d to %d", c.MTU, MinMTU, MaxMTU)
 	}
+	if c.Policy == nil {
+		c.Policy = policy.New(policy.ModeNone, nil, policy.Options{})
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	limits, err := processLimits()
+	if err != nil {
+		return nil, err
 	}
 	ports, err := bind(c.Forwards)
 	if err != nil {
 		return nil, err
 	}
 	n := &Network{
-		layout: layout, mtu: c.MTU, policy: c.Policy, dns: c.DNS,
-		log:     guestlog.New(c.Logger),
-		queries: make(chan struct{}, maxQueries), dnsConns: make(chan struct{}, maxDNSConns),
+		layout: layout, mtu: c.MTU, limits: limits, policy: c.Policy, dns: c.DNS,
+		log:        guestlog.New(c.Logger),
+		handshakes: make(chan struct{}, maxHandshakes),
+		queries:    make(chan struct{}, limits.queries), dnsConns: make(chan struct{}, maxDNSConns),
 	}
 	n.gate = gate{&n.layout}
 	n.ctx, n.cancel = context.WithCancel(context.Background())

@@ -26,9 +26,10 @@ const (
 func newStack(l *link, layout *Layout) (*stack.Stack, error) {
 	s := stack.New(stack.Options{
 		NetworkProtocols: []stack.NetworkProtocolFactory{
-			ipv4.NewProtocol,
+			// What a guest sends to the loopback's addresses is for the policy to judge.
+			ipv4.NewProtocolWithOptions(ipv4.Options{AllowExternalLoopbackTraffic: true}),
 			// Nobody else could have the gateway's addresses: they need no probing.
-			ipv6.NewProtocolWithOptions(ipv6.Options{}),
+			ipv6.NewProtocolWithOptions(ipv6.Options{AllowExternalLoopbackTraffic: true}),
 		},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
 	})
@@ -72,8 +73,8 @@ func configureStack(s *stack.Stack, l *link, layout *Layout) error {
 // handle makes the stack call us for what is for none of its own endpoints.
 func (n *Network) handle() {
 	n.tuneBuffers(0)
-	few := tcp.NewForwarder(n.stack, defaultBuffer, maxHandshakes, n.handleTCP)
-	many := tcp.NewForwarder(n.stack, leastBuffer, maxHandshakes, n.handleTCP)
+	few := tcp.NewForwarder(n.stack, defaultBuffer, maxRequests, n.handleTCP)
+	many := tcp.NewForwarder(n.stack, leastBuffer, maxRequests, n.handleTCP)
 	n.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, func(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
 		if n.counters.active.Load() < bufferBudget/defaultBuffer {
 			return few.HandlePacket(id, pkt)

@@ -1,10 +1,6 @@
 package usernet
 
-import (
-	"maps"
-	"sync"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // Stats is what a network did so far.
 type Stats struct {
@@ -13,8 +9,8 @@ type Stats struct {
 	// UDP peers and echo targets that the guest got, published ports included.
 	Connections, Flows uint64
 	Active             int // TCP connections now
-	// Denied counts the connections, datagrams and echo requests that the policy
-	// refused, by its reason.
+	// Denied counts the connections, datagrams and echo requests that were refused,
+	// by reason, and what the policy kept from answers of DNS.
 	Denied map[string]uint64
 	// Failed counts the connections that the host could not make, and those that
 	// were too many.
@@ -30,9 +26,6 @@ type Stats struct {
 // Traffic is what went one way.
 type Traffic struct{ Frames, Bytes uint64 }
 
-// maxReasons bounds how many reasons are told apart.
-const maxReasons = 64
-
 // counters are what Stats is made of.
 type counters struct {
 	fromGuest, toGuest                      traffic
@@ -40,9 +33,7 @@ type counters struct {
 	malformed, spoofed, ignored, queueDrops atomic.Uint64
 	queries                                 atomic.Uint64
 	active                                  atomic.Int64
-
-	mu     sync.Mutex
-	denied map[string]uint64
+	noService, nobody                       atomic.Uint64 // denied for these reasons
 }
 
 type traffic struct{ frames, bytes atomic.Uint64 }
@@ -54,24 +45,15 @@ func (t *traffic) add(bytes int) {
 
 func (t *traffic) load() Traffic { return Traffic{t.frames.Load(), t.bytes.Load()} }
 
-func (c *counters) deny(reason string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, known := c.denied[reason]; !known && len(c.denied) >= maxReasons {
-		reason = "other"
-	}
-	if c.denied == nil {
-		c.denied = make(map[string]uint64)
-	}
-	c.denied[reason]++
-}
-
 // Stats returns what the network did so far.
 func (n *Network) Stats() Stats {
 	c := &n.counters
-	c.mu.Lock()
-	denied := maps.Clone(c.denied)
-	c.mu.Unlock()
+	denied := n.policy.Denied()
+	for reason, count := range map[string]uint64{reasonNoService: c.noService.Load(), reasonNobody: c.nobody.Load()} {
+		if count > 0 {
+			denied[reason] = count
+		}
+	}
 	return Stats{
 		FromGuest: c.fromGuest.load(), ToGuest: c.toGuest.load(),
 		Connections: c.connections.Load(), Flows: c.flows.Load(), Active: int(c.active.Load()),

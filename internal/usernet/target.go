@@ -20,29 +20,27 @@ const (
 )
 
 // resolve returns where on the host's networks dst is, and whether the guest may
-// reach that.
+// reach that. It counts what is refused.
 func (n *Network) resolve(protocol policy.Protocol, dst netip.AddrPort) (netip.AddrPort, policy.Verdict) {
 	a := dst.Addr().Unmap()
 	switch {
 	case n.layout.gateway(a):
+		n.counters.noService.Add(1)
 		return dst, policy.Verdict{Reason: reasonNoService}
 	case a == n.layout.Host4:
 		a = loopback4
 	case a == n.layout.Host6:
 		a = loopback6
 	case n.layout.neighbor(a):
+		n.counters.nobody.Add(1)
 		return dst, policy.Verdict{Reason: reasonNobody}
 	}
 	target := netip.AddrPortFrom(a, dst.Port())
-	if n.policy == nil {
-		return target, policy.Verdict{Reason: "no policy"}
-	}
 	return target, n.policy.Check(protocol, target)
 }
 
-// denied counts and logs that the policy refused a target.
+// denied logs that a target was refused.
 func (n *Network) denied(protocol policy.Protocol, dst netip.AddrPort, reason string) {
-	n.counters.deny(reason)
 	n.log.Debug("denied", slog.Any("protocol", protocol), slog.Any("target", dst), slog.String("reason", reason))
 }
 

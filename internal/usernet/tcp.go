@@ -15,8 +15,12 @@ import (
 )
 
 const (
-	// maxHandshakes is how many connections the guest may have in the making.
+	// maxHandshakes is how many connections the guest may have in the making. More
+	// are ignored; it asks again.
 	maxHandshakes = 1024
+	// maxRequests is how many requests for connections are dealt with at a time. It
+	// leaves room for those that are refused at once, whatever is in the making.
+	maxRequests = 2 * maxHandshakes
 	// dialTimeout is how long a connection of the host may take to be made. The
 	// guest gives up after about two minutes by itself.
 	dialTimeout = 20 * time.Second
@@ -54,24 +58,40 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
+	if g, host := n.connect(r, target); host != nil {
+		n.bridge(g, host)
+	}
+}
+
+// connect opens a connection to target and establishes the guest's. It returns nil
+// if that fails.
+func (n *Network) connect(r *tcp.ForwarderRequest, target netip.AddrPort) (guestConn, *net.TCPConn) {
+	select {
+	case n.handshakes <- struct{}{}:
+		defer func() { <-n.handshakes }()
+	default:
+		n.failed(policy.TCP, target, errTooMany)
+		r.Complete(false)
+		return guestConn{}, nil
+	}
 	host, err := dialTCP(n.ctx, target)
 	if err != nil {
 		n.failed(policy.TCP, target, err)
 		r.Complete(true)
-		return
+		return guestConn{}, nil
 	}
 	g, err := n.accept(r)
 	if err != nil {
 		reset(host)
-		return
+		return guestConn{}, nil
 	}
-	n.bridge(g, host)
+	return g, host
 }
 
 // acquire takes one of the places for connections. release gives it back.
 func (n *Network) acquire() bool {
 	active := n.counters.active.Add(1)
-	if active > MaxConnections {
+	if active > int64(n.limits.connections) {
 		n.counters.active.Add(-1)
 		return false
 	}

@@ -23,7 +23,8 @@ import (
 	"github.com/holtvm/holt/internal/usernet/policy"
 )
 
-// Limits of a network.
+// Limits of a network. A process that may have few descriptors has lower ones, see
+// processLimits.
 const (
 	// DefaultMTU is the largest IP packet unless Config says otherwise, in bytes. A
 	// frame of that size fills the largest buffer that the stack keeps a pool of.

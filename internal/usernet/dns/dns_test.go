@@ -41,7 +41,7 @@ func newServerIn(t testing.TB, mode policy.Mode, upstreams []netip.AddrPort, rul
 		Upstream:   upstreams,
 		ResolvConf: "/nonexistent/resolv.conf",
 		Policy: policy.New(mode, parsed, policy.Options{
-			HostAddrs: func() []netip.Addr { return nil },
+			HostAddrs: func() ([]netip.Addr, error) { return nil, nil },
 		}),
 	})
 	s.patience, s.allPatience = 200*time.Millisecond, time.Second
@@ -59,13 +59,18 @@ type upstream struct {
 func startUpstream(t testing.TB, handle func(query *dnsmsg.Msg, overTCP bool) []*dnsmsg.Msg) *upstream {
 	t.Helper()
 	u := new(upstream)
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var udp net.PacketConn
+	tcp, err := net.Listener(nil), error(nil)
+	for range 100 { // somebody else may have the TCP port
+		if udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			break
+		}
+		t.Cleanup(func() { udp.Close() })
+		u.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
+		if tcp, err = net.Listen("tcp", u.addr.String()); err == nil {
+			break
+		}
 	}
-	t.Cleanup(func() { udp.Close() })
-	u.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	tcp, err := net.Listen("tcp", u.addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}

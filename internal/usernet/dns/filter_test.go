@@ -103,13 +103,15 @@ func TestOtherSectionsHaveNoAddresses(t *testing.T) {
 // TestResolvedNamesAreReachable is what domain rules are for.
 func TestResolvedNamesAreReachable(t *testing.T) {
 	u := startUpstream(t, records(t, "www.example.com. 100 IN CNAME a.cdn.net.", "a.cdn.net. 100 IN A 8.8.8.8"))
-	rules := []policy.Rule{{}, {}}
-	for i, text := range []string{"allow *.example.com:443/tcp", "deny any"} {
-		if err := rules[i].UnmarshalText([]byte(text)); err != nil {
+	var rules []policy.Rule
+	for _, text := range []string{"allow *.example.com:443/tcp", "deny any"} {
+		rule, err := policy.ParseRule(text)
+		if err != nil {
 			t.Fatal(err)
 		}
+		rules = append(rules, rule)
 	}
-	p := policy.New(policy.ModePublic, rules, policy.Options{HostAddrs: func() []netip.Addr { return nil }})
+	p := policy.New(policy.ModePublic, rules, policy.Options{HostAddrs: func() ([]netip.Addr, error) { return nil, nil }})
 	s := New(Config{Upstream: s1(u), Policy: p})
 	dst := netip.MustParseAddrPort("8.8.8.8:443")
 	if p.Check(policy.TCP, dst).Allow {
@@ -130,11 +132,11 @@ func TestResolvedNamesAreReachable(t *testing.T) {
 func TestTTLReachesThePolicy(t *testing.T) {
 	for _, ttl := range []string{"0", "100", "100000"} {
 		synctest.Test(t, func(t *testing.T) {
-			var rule policy.Rule
-			if err := rule.UnmarshalText([]byte("allow www.example.com")); err != nil {
+			rule, err := policy.ParseRule("allow www.example.com")
+			if err != nil {
 				t.Fatal(err)
 			}
-			p := policy.New(policy.ModeLocal, []policy.Rule{rule}, policy.Options{HostAddrs: func() []netip.Addr { return nil }})
+			p := policy.New(policy.ModeLocal, []policy.Rule{rule}, policy.Options{HostAddrs: func() ([]netip.Addr, error) { return nil, nil }})
 			s := New(Config{Policy: p})
 			req, _ := parseQuery(mustPack(t, newQuery(t, "www.example.com", dnsmsg.TypeA)))
 			m := s.filter(req, &dnsmsg.Msg{Answer: parseRecords(t, "www.example.com. "+ttl+" IN A 8.8.8.8")})

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -202,65 +201,6 @@ func TestNextUpstream(t *testing.T) {
 	}
 }
 
-// TestQueryFlood sends 10,000 queries at a time to an upstream that is silent.
-func TestQueryFlood(t *testing.T) {
-	u := startUpstream(t, func(*dnsmsg.Msg, bool) []*dnsmsg.Msg { return nil })
-	s := newServer(t, s1(u))
-	s.patience, s.allPatience = time.Minute, time.Minute
-	dial := s.dial
-	var open, most atomic.Int64
-	s.dial = func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
-		most.Store(max(most.Load(), open.Add(1)))
-		conn, err := dial(ctx, network, server)
-		return closer{conn, &open}, err
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	query := mustPack(t, newQuery(t, "www.example.com", dnsmsg.TypeA))
-	before := runtime.NumGoroutine()
-	const n = 10_000
-	var failed, refused atomic.Int64
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
-			m := new(dnsmsg.Msg)
-			if err := m.Unpack(s.Handle(ctx, query, false)); err != nil || m.Rcode != dnsmsg.RcodeServerFailure {
-				t.Errorf("the answer is %v, %v", m, err)
-			}
-			if ctx.Err() == nil {
-				refused.Add(1)
-			} else {
-				failed.Add(1)
-			}
-		})
-	}
-	for deadline := time.Now().Add(20 * time.Second); refused.Load() < n-MaxInFlight && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if got := runtime.NumGoroutine() - before; got > MaxInFlight+1 {
-		t.Errorf("%d goroutines are left while %d queries may wait", got, MaxInFlight)
-	}
-	// Local names do not need an upstream.
-	if m := ask(t, s, "host.holt.internal", dnsmsg.TypeA); len(m.Answer) != 1 {
-		t.Errorf("the host is answered with\n%v", m)
-	}
-	cancel()
-	wg.Wait()
-	if refused.Load() != n-MaxInFlight || failed.Load() != MaxInFlight || most.Load() > MaxInFlight || open.Load() != 0 {
-		t.Errorf("%d queries are refused, %d fail; %d sockets at most, %d at last", refused.Load(), failed.Load(), most.Load(), open.Load())
-	}
-}
-
-// closer counts down when it is closed.
-type closer struct {
-	net.Conn
-	open *atomic.Int64
-}
-
-func (c closer) Close() error {
-	c.open.Add(-1)
-	return c.Conn.Close()
-}
-
 func TestResolvConf(t *testing.T) {
 	u := startUpstream(t, records(t, "www.example.com. 30 IN A 8.8.8.8"))
 	path := filepath.Join(t.TempDir(), "resolv.conf")
@@ -273,7 +213,7 @@ func TestResolvConf(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, network, u.addr.String())
 		},
 	})
-	if m := ask(t, s, "www.example.com", dnsmsg.TypeA); m.Rcode != dnsmsg.RcodeServerFailure || s.SearchDomains() != nil {
+	if m := ask(t, s, "www.example.com", dnsmsg.TypeA); m.Rcode != dnsmsg.RcodeServerFailure || SearchDomains(path) != nil {
 		t.Errorf("without a configuration the answer is\n%v", m)
 	}
 	write := func(text string, age time.Duration) {
@@ -296,7 +236,7 @@ func TestResolvConf(t *testing.T) {
 	if want := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.53:53"), netip.MustParseAddrPort("127.0.0.54:53")}; !slices.Equal(dialed, want) {
 		t.Errorf("asked are %v", dialed)
 	}
-	if got := s.SearchDomains(); !slices.Equal(got, []string{"c.example"}) {
+	if got := SearchDomains(path); !slices.Equal(got, []string{"c.example"}) {
 		t.Errorf("the search domains are %q", got)
 	}
 }

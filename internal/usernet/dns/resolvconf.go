@@ -30,30 +30,29 @@ type resolvConf struct {
 	modified time.Time
 	size     int64
 	servers  []netip.AddrPort
-	search   []string
 }
 
-// read returns the configuration as it is now. The slices are not changed later.
-func (c *resolvConf) read() (servers []netip.AddrPort, search []string, err error) {
+// read returns the servers as of now. The slice is not changed later.
+func (c *resolvConf) read() ([]netip.AddrPort, error) {
 	info, err := os.Stat(c.path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !info.ModTime().Equal(c.modified) || info.Size() != c.size {
-		text, err := c.load()
+		text, err := load(c.path)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		c.servers, c.search = parseResolvConf(text)
+		c.servers, _ = parseResolvConf(text)
 		c.modified, c.size = info.ModTime(), info.Size()
 	}
-	return c.servers, c.search, nil
+	return c.servers, nil
 }
 
-func (c *resolvConf) load() (string, error) {
-	f, err := os.Open(c.path)
+func load(path string) (string, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -98,13 +97,14 @@ func searchDomains(names []string) (domains []string) {
 	return domains
 }
 
-// SearchDomains returns the domains in which the host looks for short names, none
-// if they cannot be read.
-func (s *Server) SearchDomains() []string {
-	_, search, err := s.conf.read()
+// SearchDomains returns the domains in which a host with the resolver configuration
+// at path looks for short names, none if it cannot be read.
+func SearchDomains(path string) []string {
+	text, err := load(path)
 	if err != nil {
 		return nil
 	}
+	_, search := parseResolvConf(text)
 	return search
 }
 
@@ -113,7 +113,7 @@ func (s *Server) upstreams() ([]netip.AddrPort, error) {
 	if len(s.upstream) > 0 {
 		return s.upstream, nil
 	}
-	servers, _, err := s.conf.read()
+	servers, err := s.conf.read()
 	if err != nil {
 		return nil, fmt.Errorf("read the host's resolver configuration: %w", err)
 	}

@@ -15,9 +15,8 @@ import (
 	"github.com/holtvm/holt/internal/guestlog"
 )
 
-// MaxInFlight is the greatest number of queries that wait for an upstream at a
-// time; the others fail at once.
-const MaxInFlight = 256
+// HostResolvConf is the path of the host's resolver configuration, resolv.conf(5).
+const HostResolvConf = "/etc/resolv.conf"
 
 // Policy says what a guest may learn. policy.Policy is one.
 type Policy interface {
@@ -38,7 +37,7 @@ type Config struct {
 	// Upstream are the resolvers to ask. If empty they are read from ResolvConf.
 	Upstream []netip.AddrPort
 	// ResolvConf is the path of the host's resolver configuration, read again
-	// whenever it changes; "/etc/resolv.conf" if empty.
+	// whenever it changes; HostResolvConf if empty.
 	ResolvConf string
 	// Policy must be set.
 	Policy Policy
@@ -59,7 +58,6 @@ type Server struct {
 	policy   Policy
 	log      *slog.Logger
 	dial     func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error)
-	inFlight chan struct{}
 	// patience is how long one upstream is waited for, and all of them together.
 	patience, allPatience time.Duration
 }
@@ -73,12 +71,11 @@ func New(config Config) *Server {
 		policy:      config.Policy,
 		log:         slog.New(slog.DiscardHandler),
 		dial:        config.Dial,
-		inFlight:    make(chan struct{}, MaxInFlight),
 		patience:    2 * time.Second,
 		allPatience: 5 * time.Second,
 	}
 	if s.conf.path == "" {
-		s.conf.path = "/etc/resolv.conf"
+		s.conf.path = HostResolvConf
 	}
 	if config.Logger != nil {
 		s.log = guestlog.New(config.Logger)
@@ -93,6 +90,8 @@ func New(config Config) *Server {
 
 // Handle returns the answer to a query, or nil if there is none to give. Over TCP
 // neither has the two bytes of its length in front. Handle keeps nothing of query.
+// While it waits for an upstream it has one socket; how many queries do so at a
+// time is up to the caller.
 func (s *Server) Handle(ctx context.Context, query []byte, overTCP bool) []byte {
 	req, refusal := parseQuery(query)
 	if req == nil {
@@ -117,13 +116,6 @@ func (s *Server) answer(ctx context.Context, req *request) *dnsmsg.Msg {
 	if !s.policy.MayResolve(req.name) {
 		s.log.Debug("refuse to resolve", "name", req.name)
 		return withRcode(dnsmsg.RcodeNameError)
-	}
-	select {
-	case s.inFlight <- struct{}{}:
-		defer func() { <-s.inFlight }()
-	default:
-		s.log.Debug("too many names to resolve at a time", "name", req.name)
-		return withRcode(dnsmsg.RcodeServerFailure)
 	}
 	m, err := s.forward(ctx, req)
 	if err != nil {

@@ -29,30 +29,3 @@ func ParseMode(s string) (Mode, error) {
 	}
 	return Mode(i), nil
 }
-
-// String returns the name that ParseMode accepts, or "Mode(n)" for a number that
-// is no mode.
-func (m Mode) String() string {
-	if int(m) >= len(modeNames) {
-		return fmt.Sprintf("Mode(%d)", uint8(m))
-	}
-	return modeNames[m]
-}
-
-// MarshalText returns the mode's name. It fails on a number that is no mode.
-func (m Mode) MarshalText() ([]byte, error) {
-	if int(m) >= len(modeNames) {
-		return nil, fmt.Errorf("network mode %v: %w", m, errMode)
-	}
-	return []byte(m.String()), nil
-}
-
-// UnmarshalText is ParseMode.
-func (m *Mode) UnmarshalText(text []byte) error {
-	parsed, err := ParseMode(string(text))
-	if err != nil {
-		return err
-	}
-	*m = parsed
-	return nil
-}

@@ -179,11 +179,11 @@ func TestDomainRuleOpensNoClass(t *testing.T) {
 	public := netip.MustParseAddr("8.8.8.8")
 	var own []netip.Addr
 	synctest.Test(t, func(t *testing.T) {
-		rule, err := policy.ParseTarget(false, "*.example.com")
+		rule, err := policy.ParseRule("allow *.example.com")
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := policy.New(policy.ModePublic, []policy.Rule{rule}, policy.Options{HostAddrs: func() []netip.Addr { return own }})
+		p := policy.New(policy.ModePublic, []policy.Rule{rule}, policy.Options{HostAddrs: func() ([]netip.Addr, error) { return own, nil }})
 		p.Answer("www.example.com", []netip.Addr{public}, time.Hour)
 		own = []netip.Addr{public}
 		time.Sleep(time.Minute)

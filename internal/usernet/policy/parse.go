@@ -13,7 +13,14 @@ var (
 	errForm = errors.New("must be TARGET[:PORT[-PORT]][/tcp|/udp] with TARGET any, an address, a CIDR prefix, a domain or *.domain; an IPv6 address in brackets if a port follows")
 )
 
-// ParseRule parses "allow TARGET" or "deny TARGET"; see ParseTarget.
+// ParseRule parses "allow TARGET" or "deny TARGET", where the target is
+//
+//	TARGET[:PORT[-PORT]][/tcp|/udp]
+//
+// TARGET is "any", an IP address or CIDR prefix, a domain, or "*.domain" for
+// every name below it but not itself. It may be left out if there is a port. An
+// IPv6 address or prefix stands in brackets if a port follows. A port is a number
+// from 1 to 65535. Zones and prefixes with host bits are refused.
 func ParseRule(text string) (Rule, error) {
 	verb, target, _ := strings.Cut(text, " ")
 	if verb != "allow" && verb != "deny" {
@@ -24,23 +31,6 @@ func ParseRule(text string) (Rule, error) {
 		return Rule{}, fmt.Errorf("rule %q: %w", text, err)
 	}
 	r.deny = verb == "deny"
-	return r, nil
-}
-
-// ParseTarget returns the rule that allows or denies what text says:
-//
-//	TARGET[:PORT[-PORT]][/tcp|/udp]
-//
-// TARGET is "any", an IP address or CIDR prefix, a domain, or "*.domain" for
-// every name below it but not itself. It may be left out if there is a port. An
-// IPv6 address or prefix stands in brackets if a port follows. A port is a number
-// from 1 to 65535. Zones and prefixes with host bits are refused.
-func ParseTarget(deny bool, text string) (Rule, error) {
-	r, err := parseTarget(text)
-	if err != nil {
-		return Rule{}, fmt.Errorf("target %q: %w", text, err)
-	}
-	r.deny = deny
 	return r, nil
 }
 

@@ -10,9 +10,10 @@ import (
 // Options are what a Policy needs to know of its surroundings.
 type Options struct {
 	// HostAddrs returns the addresses of the host, which are no public ones
-	// whatever they are. It is called at most every few seconds. If nil, the
-	// addresses of the host's interfaces are taken.
-	HostAddrs func() []netip.Addr
+	// whatever they are. It is called at most every few seconds. After an error
+	// those of before hold; without any, every address could be the host's. If nil,
+	// the addresses of the host's interfaces are taken.
+	HostAddrs func() ([]netip.Addr, error)
 	// Names are names with fixed addresses, in the form that Check gets them. A
 	// domain rule that covers one is for its addresses as if it named these.
 	Names map[string][]netip.Addr

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -17,8 +18,8 @@ import (
 var hostAddr = netip.MustParseAddr("198.41.0.4")
 
 var options = policy.Options{
-	HostAddrs: func() []netip.Addr {
-		return []netip.Addr{hostAddr, netip.MustParseAddr("10.9.9.9"), netip.MustParseAddr("fe80::9%lo")}
+	HostAddrs: func() ([]netip.Addr, error) {
+		return []netip.Addr{hostAddr, netip.MustParseAddr("10.9.9.9"), netip.MustParseAddr("fe80::9%lo")}, nil
 	},
 	Names: map[string][]netip.Addr{
 		"Host.holt.internal.": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")},
@@ -213,11 +214,17 @@ func TestHostAddrsAreListedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var addrs []netip.Addr
 		calls := 0
-		p := policy.New(policy.ModePublic, nil, policy.Options{HostAddrs: func() []netip.Addr {
+		problem := errors.New("too many open files")
+		p := policy.New(policy.ModePublic, nil, policy.Options{HostAddrs: func() ([]netip.Addr, error) {
 			calls++
-			return addrs
+			return addrs, problem
 		}})
 		dst := netip.MustParseAddrPort("8.8.8.8:80")
+		if v := p.Check(policy.TCP, dst); v.Reason != isHost {
+			t.Errorf("what might be the host's is %+v", v)
+		}
+		problem, calls = nil, 0
+		time.Sleep(5 * time.Second)
 		for range 100 {
 			if !p.Check(policy.TCP, dst).Allow {
 				t.Fatal("a public address is refused")
@@ -230,6 +237,11 @@ func TestHostAddrsAreListedAgain(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if v := p.Check(policy.TCP, dst); v.Reason != isHost {
 			t.Errorf("a new address of the host is %+v", v)
+		}
+		addrs, problem = nil, errors.New("too many open files")
+		time.Sleep(5 * time.Second)
+		if v := p.Check(policy.TCP, dst); v.Reason != isHost {
+			t.Errorf("when the addresses cannot be listed again, it is %+v", v)
 		}
 	})
 }

@@ -7,8 +7,7 @@ import (
 )
 
 // Rule allows or denies some targets. The zero Rule is "allow any"; others come
-// from ParseRule, ParseTarget and UnmarshalText. Rules are equal if they mean the
-// same.
+// from ParseRule. Rules are equal if they mean the same.
 type Rule struct {
 	deny bool
 	// prefix is the target if valid. Of an IPv4-mapped IPv6 address it is the IPv4
@@ -62,21 +61,6 @@ func (r Rule) target() string {
 		fmt.Fprintf(&b, "/%s", r.protocol)
 	}
 	return b.String()
-}
-
-// MarshalText is String.
-func (r Rule) MarshalText() ([]byte, error) {
-	return []byte(r.String()), nil
-}
-
-// UnmarshalText is ParseRule.
-func (r *Rule) UnmarshalText(text []byte) error {
-	parsed, err := ParseRule(string(text))
-	if err != nil {
-		return err
-	}
-	*r = parsed
-	return nil
 }
 
 // everything reports whether r is for any address: of one IP version at least.
