@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -9,6 +10,12 @@ import (
 	"testing"
 	"time"
 )
+
+// TestMain also is what a benchmark starts of its own program.
+func TestMain(m *testing.M) {
+	part(context.Background(), os.Args[1:])
+	os.Exit(m.Run())
+}
 
 func TestMedian(t *testing.T) {
 	for _, c := range []struct {
@@ -114,20 +121,23 @@ Pss:                 512 kB
 }
 
 func TestStopwatch(t *testing.T) {
-	type done struct {
-		name   string
-		amount float64
-		took   time.Duration
+	var got []measured
+	var used usage
+	w := stopwatch{
+		done: func(m measured) { got = append(got, m) },
+		used: func() (usage, error) {
+			used.guest += 500 * time.Millisecond
+			used.device += 250 * time.Millisecond
+			return used, nil
+		},
 	}
-	var got []done
-	w := stopwatch{done: func(name string, amount float64, took time.Duration) { got = append(got, done{name, amount, took}) }}
 	start := time.Unix(1000, 0)
 	for i, line := range []string{"[    0.1] kernel", "[    0.2] x bench: begin read", "bench: end read 12.5"} {
 		if err := w.line(line, start.Add(time.Duration(i)*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(got) != 1 || got[0] != (done{"read", 12.5, time.Second}) || w.finished != 1 {
+	if len(got) != 1 || got[0] != (measured{"read", 12.5, time.Second, usage{500 * time.Millisecond, 250 * time.Millisecond}}) || w.finished != 1 {
 		t.Errorf("got %v, %d finished", got, w.finished)
 	}
 	if w.console != "[    0.1] kernel\n" {

@@ -130,7 +130,7 @@ func (t *turns) exits(ctx context.Context, c *kvmSide) (f figures, err error) {
 		return nil, err
 	}
 	cmd := c.command("")
-	err = greeted(ctx, cmd, func() error {
+	err = greeted(ctx, cmd, func(io.Reader) error {
 		return errors.Join(trace.stop(), cmd.Process.Signal(c.end))
 	})
 	if err != nil {

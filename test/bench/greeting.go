@@ -21,16 +21,17 @@ const (
 // greeting. It returns when the command has ended.
 func timeToGreeting(ctx context.Context, cmd *exec.Cmd) (took time.Duration, err error) {
 	begin := time.Now()
-	err = greeted(ctx, cmd, func() error {
+	err = greeted(ctx, cmd, func(io.Reader) error {
 		took = time.Since(begin)
 		return nil
 	})
 	return took, err
 }
 
-// greeted starts cmd and calls then when its output had the greeting. It returns
-// when the command has ended, however it did: a kernel whose init ended panics.
-func greeted(ctx context.Context, cmd *exec.Cmd, then func() error) error {
+// greeted starts cmd and calls then with the rest of its output when that had the
+// greeting. It returns when the command has ended, however it did: a kernel whose
+// init ended panics.
+func greeted(ctx context.Context, cmd *exec.Cmd, then func(rest io.Reader) error) error {
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -43,7 +44,7 @@ func greeted(ctx context.Context, cmd *exec.Cmd, then func() error) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
 	if err = awaitGreeting(out); err == nil {
-		err = then()
+		err = then(out)
 	}
 	_, _ = io.Copy(io.Discard, out) // to its end
 	_ = cmd.Wait()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func measureInside(ctx context.Context, w kvmWork, home string, done func(round)
 		return err
 	}
 	turn := map[string]func(context.Context, *kvmSide) (figures, error){
-		"kvm-start": t.start, "kvm-exits": t.exits, "kvm-memory": t.memory,
+		"kvm-start": t.start, "kvm-exits": t.exits, "kvm-memory": t.memory, "kvm-idle": t.idle,
 	}[w.Benchmark]
 	// The first round fills caches and does not count.
 	for i := range w.Rounds + 1 {
@@ -139,7 +140,7 @@ func (t *turns) start(ctx context.Context, c *kvmSide) (figures, error) {
 	cmd := c.command("")
 	begin := time.Now()
 	var took time.Duration
-	err := greeted(ctx, cmd, func() error {
+	err := greeted(ctx, cmd, func(io.Reader) error {
 		took = time.Since(begin)
 		return cmd.Process.Signal(c.end)
 	})
@@ -152,7 +153,7 @@ func (t *turns) memory(ctx context.Context, c *kvmSide) (f figures, err error) {
 		return nil, nil
 	}
 	cmd := c.command("idle")
-	err = greeted(ctx, cmd, func() (err error) {
+	err = greeted(ctx, cmd, func(io.Reader) (err error) {
 		time.Sleep(settle)
 		f, err = c.memory(cmd.Process.Pid)
 		return errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))

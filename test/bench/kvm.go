@@ -26,6 +26,7 @@ const kvmGoal = "<= 0.8"
 type kvmWork struct {
 	Benchmark string `json:"benchmark"`
 	Rounds    int    `json:"rounds"`
+	Seconds   int    `json:"seconds"`   // of idleness
 	Holt      string `json:"holt"`      // binary
 	Data      string `json:"data"`      // Holt's directory with the kernel
 	Image     string `json:"image"`     // the kernel's
@@ -108,12 +109,17 @@ func (b *bench) kvmMemory(ctx context.Context) ([]result, error) {
 // roundList is all rounds of a benchmark.
 type roundList []round
 
-// kvmRounds has a benchmark's rounds run, here or in an outer VM.
+// kvmRounds has n rounds of a benchmark run.
 func (b *bench) kvmRounds(ctx context.Context, benchmark string, n int) (roundList, error) {
 	w, err := b.work(benchmark, n)
 	if err != nil {
 		return nil, err
 	}
+	return b.runRounds(ctx, w)
+}
+
+// runRounds has the rounds of w run, here or in an outer VM.
+func (b *bench) runRounds(ctx context.Context, w kvmWork) (roundList, error) {
 	if b.kvm.Usable {
 		var rounds roundList
 		err := measureInside(ctx, w, filepath.Join(b.temp, "home"), func(r round) error {

@@ -9,11 +9,11 @@ import (
 )
 
 // machineCommand makes this program run a machine of our monitor's that has no
-// devices, with the kernel and the initramfs that its arguments name and the
-// serial port on standard output.
+// devices, with the kernel and the initramfs that its arguments name, an argument
+// for init or "", and the serial port on standard output.
 const machineCommand = "machine"
 
-func machine(image, initramfs string) error {
+func machine(image, initramfs, argument string) error {
 	backend, err := kvm.New()
 	if err != nil {
 		return err
@@ -23,6 +23,7 @@ func machine(image, initramfs string) error {
 		MemoryBytes: guestMemory,
 		Kernel:      hypervisor.Kernel{Path: image},
 		Initramfs:   initramfs,
+		Cmdline:     forInit(argument),
 		Console:     os.Stdout,
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -24,9 +25,9 @@ type options struct {
 	only    string
 	out     string
 	holt    string // binary to measure
-	dir     string // where shared directories are
+	dir     string // where shared directories and disks are
 	runs    int    // 0: each benchmark's own number
-	profile string // directory for profiles of our file server; "" for none
+	profile string // directory for profiles of our devices; "" for none
 }
 
 // benchmark is one kind of measurement.
@@ -40,36 +41,50 @@ var benchmarks = []benchmark{
 	{"start", (*bench).start},
 	{"memory", (*bench).memory},
 	{"virtiofs", (*bench).virtiofs},
+	{"net", (*bench).network},
+	{"blk", (*bench).disk},
 	{"kvm-start", (*bench).kvmStart},
 	{"kvm-exits", (*bench).kvmExits},
 	{"kvm-memory", (*bench).kvmMemory},
+	{"kvm-idle", (*bench).kvmIdle},
 	{"vmm-start", (*bench).vmmStart},
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	switch args := os.Args[1:]; {
-	case len(args) == 2 && args[0] == serveCommand:
-		exit(serve(args[1]))
-	case len(args) == 2 && args[0] == insideCommand:
-		exit(inside(ctx, args[1]))
-	case len(args) == 3 && args[0] == machineCommand:
-		exit(machine(args[1], args[2]))
-	}
+	part(ctx, os.Args[1:])
 	var o options
 	flag.BoolVar(&o.short, "short", false, "less work and fewer runs, to see that everything can be measured")
-	flag.StringVar(&o.only, "only", "", "one benchmark: start, memory, virtiofs, kvm-start, kvm-exits, kvm-memory or vmm-start")
+	var names []string
+	for _, one := range benchmarks {
+		names = append(names, one.name)
+	}
+	flag.StringVar(&o.only, "only", "", "one `benchmark`: "+strings.Join(names, ", "))
 	flag.StringVar(&o.out, "o", "bench.json", "write the results to this `file`")
 	flag.StringVar(&o.holt, "holt", "bin/holt", "the holt `binary` to measure")
-	flag.StringVar(&o.dir, "dir", "", "make shared directories in this `directory` (default: a file system in memory if there is room, so that the disk is not measured)")
+	flag.StringVar(&o.dir, "dir", "", "make shared directories and disks in this `directory` (default: a file system in memory if there is room, so that the disk is not measured)")
 	flag.IntVar(&o.runs, "runs", 0, "number of runs of each side")
-	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of our file server into this `directory`")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of our devices into this `directory`")
 	flag.Parse()
-	if known := func(b benchmark) bool { return b.name == o.only }; o.only != "" && !slices.ContainsFunc(benchmarks, known) {
+	if o.only != "" && !slices.Contains(names, o.only) {
 		exit(fmt.Errorf("there is no benchmark %q", o.only))
 	}
 	exit(measure(ctx, o))
+}
+
+// part is for a process that a benchmark started, if these are its arguments: it
+// does its part and ends the process. Whatever program the benchmarks are in calls
+// it first.
+func part(ctx context.Context, args []string) {
+	switch {
+	case len(args) == 3 && args[0] == serveCommand:
+		exit(serve(deviceKind(args[1]), args[2]))
+	case len(args) == 2 && args[0] == insideCommand:
+		exit(inside(ctx, args[1]))
+	case len(args) == 4 && args[0] == machineCommand:
+		exit(machine(args[1], args[2], args[3]))
+	}
 }
 
 func exit(err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -45,7 +46,7 @@ func (b *bench) idleGuest(ctx context.Context, root string) (holt, qemu float64,
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	cmd := exec.Command(b.holt, "run", "--backend", hypervisor.NameQEMU, "--rootfs", root, "-m", "256", "--", "/hello", "idle")
-	err = greeted(ctx, cmd, func() (err error) {
+	err = greeted(ctx, cmd, func(io.Reader) (err error) {
 		time.Sleep(settle)
 		holt, qemu, err = treeMemory(cmd.Process.Pid)
 		return errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))

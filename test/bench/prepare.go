@@ -51,7 +51,7 @@ func prepare(ctx context.Context, o options) (_ *bench, err error) {
 	}
 	b.kvm = hypervisor.ProbeKVM(ctx, b.dirs.Cache)
 	load, _ := os.ReadFile("/proc/loadavg")
-	progress("kernel %s, shared directories in %s, load %s", b.kernel.Name, b.dir, bytes.TrimSpace(load))
+	progress("kernel %s, directories and disks in %s, load %s", b.kernel.Name, b.dir, bytes.TrimSpace(load))
 	return b, nil
 }
 

@@ -5,15 +5,25 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// server is a file server's process.
+// server is the process that serves a device.
 type server struct {
 	cmd        *exec.Cmd
 	complaints strings.Builder
+}
+
+// overSocket starts a device's server, and returns it with QEMU's arguments for its
+// front end, in which the chardev "device" leads there.
+func (b *bench) overSocket(cmd *exec.Cmd, frontend ...string) (a attachment, err error) {
+	socket := filepath.Join(b.temp, "device.sock")
+	a.args = append([]string{"-chardev", "socket,id=device,path=" + socket}, frontend...)
+	a.server, err = startServer(cmd, socket)
+	return a, err
 }
 
 // startServer starts cmd with a socket on which QEMU can connect at once.
@@ -31,9 +41,14 @@ func startServer(cmd *exec.Cmd, socket string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startWith(cmd, f)
+}
+
+// startWith starts cmd with f as descriptor inheritedFD.
+func startWith(cmd *exec.Cmd, f *os.File) (*server, error) {
 	defer f.Close()
 	s := &server{cmd: cmd}
-	cmd.ExtraFiles = []*os.File{f} // the first is listenFD
+	cmd.ExtraFiles = []*os.File{f}
 	cmd.Stdout, cmd.Stderr = &s.complaints, &s.complaints
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return s, cmd.Start()
@@ -46,7 +61,7 @@ func (s *server) finish() (cpu time.Duration, err error) {
 	defer patience.Stop()
 	err = s.cmd.Wait()
 	if err != nil {
-		err = fmt.Errorf("the file server: %w\n%s", err, s.complaints.String())
+		err = fmt.Errorf("the device's server: %w\n%s", err, s.complaints.String())
 	}
 	return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime(), err
 }

@@ -40,21 +40,25 @@ func (t *turns) sides() []*kvmSide {
 			cmd.Env = append(os.Environ(), "HOLT_QEMU="+t.shim)
 			return cmd
 		}},
-		{name: ourMachine, end: syscall.SIGKILL, command: func(string) *exec.Cmd {
-			return exec.Command(t.self, machineCommand, t.Image, t.Initramfs)
+		{name: ourMachine, end: syscall.SIGKILL, command: func(argument string) *exec.Cmd {
+			return exec.Command(t.self, machineCommand, t.Image, t.Initramfs, argument)
 		}},
 		{name: qemuMachine, end: syscall.SIGKILL, command: func(argument string) *exec.Cmd {
-			cmdline := aloneCmdline
-			if argument != "" {
-				cmdline += " -- " + argument // init gets what follows
-			}
 			return exec.Command(qemuProgram,
 				"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 				"-M", microvmAlone, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory>>20),
-				"-bios", qbootFirmware, "-kernel", t.Image, "-initrd", t.Initramfs, "-append", cmdline,
+				"-bios", qbootFirmware, "-kernel", t.Image, "-initrd", t.Initramfs, "-append", aloneCmdline+forInit(argument),
 				"-serial", "stdio")
 		}},
 	}
+}
+
+// forInit are words of a kernel command line that give init an argument, or "".
+func forInit(argument string) string {
+	if argument == "" {
+		return ""
+	}
+	return " -- " + argument
 }
 
 func (t *turns) holtRun(backend, argument string) *exec.Cmd {
@@ -74,18 +78,27 @@ func (c *kvmSide) memory(pid int) (figures, error) {
 	if c.name != holtRun {
 		return figures{"rss": first.rss, "pss": first.pss}, nil
 	}
-	pids, err := children(pid)
+	child, err := monitorOf(pid)
 	if err != nil {
 		return nil, err
 	}
-	if len(pids) != 1 {
-		return nil, fmt.Errorf("the client has %d child processes, not a monitor", len(pids))
-	}
-	monitor, err := memoryOf(pids[0], guestMemory)
+	monitor, err := memoryOf(child, guestMemory)
 	if err != nil {
 		return nil, err
 	}
 	return figures{"client rss": first.rss, "monitor rss": monitor.rss, "both pss": first.pss + monitor.pss}, nil
+}
+
+// monitorOf is the monitor's process of a client.
+func monitorOf(client int) (int, error) {
+	pids, err := children(client)
+	if err != nil {
+		return 0, err
+	}
+	if len(pids) != 1 {
+		return 0, fmt.Errorf("the client has %d child processes, not a monitor", len(pids))
+	}
+	return pids[0], nil
 }
 
 // shim makes the command line that our qemu backend writes for a q35 machine one

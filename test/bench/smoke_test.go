@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"slices"
 	"testing"
 
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -46,5 +48,69 @@ func TestVMMStart(t *testing.T) {
 	// Medians of two are averages, so that the steps are all of it.
 	if whole := figures["vmm-start"]; steps < whole*0.99 || steps > whole*1.01 {
 		t.Errorf("the steps take %v ms of %v", steps, whole)
+	}
+}
+
+// TestDevices measures each device that a server has for a moment.
+func TestDevices(t *testing.T) {
+	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.cleanUp)
+	for _, one := range []struct {
+		name  string
+		run   func(context.Context) ([]result, error)
+		rates []string
+	}{
+		{"net", b.network, []string{"net-to-host", "net-to-guest", "net-requests", "net-exchanges"}},
+		{"blk", b.disk, []string{
+			"blk-write", "blk-read", "blk-random-write", "blk-random-read", "blk-random-write-16", "blk-random-read-16", "blk-sync-write",
+		}},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			results, err := one.run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, r := range results {
+				if r.Ours <= 0 || r.Peer <= 0 || r.Runs != 1 {
+					t.Errorf("%s: %v %s beside %v in %d runs", r.Name, r.Ours, r.Unit, r.Peer, r.Runs)
+				}
+				names = append(names, r.Name)
+			}
+			for _, name := range one.rates {
+				if !slices.Contains(names, name) || !slices.Contains(names, name+"-cpu") {
+					t.Errorf("there is no figure %q, or not what it cost, in %q", name, names)
+				}
+			}
+		})
+	}
+}
+
+// TestKVMIdle looks at idle guests for a moment, in an outer VM if need be.
+func TestKVMIdle(t *testing.T) {
+	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.cleanUp)
+	results, err := b.kvmIdle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures := map[string]float64{}
+	for _, r := range results {
+		figures[r.Name] = r.Ours
+	}
+	// An idle guest has a timer, and its monitor some vCPU to run at it.
+	for _, name := range []string{"kvm-idle-wakeups", "kvm-idle-guest-timer", "kvm-idle-machine-wakeups", "kvm-idle-machine-guest-timer"} {
+		if figures[name] <= 0 {
+			t.Errorf("%s is %v; all: %v", name, figures[name], figures)
+		}
+	}
+	if cpu := figures["kvm-idle-cpu"]; cpu < 0 || cpu > 50 {
+		t.Errorf("the monitor of an idle guest used %v %% of a core", cpu)
 	}
 }

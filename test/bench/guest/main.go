@@ -1,8 +1,7 @@
-// Command guest is /init of the guest that measures a shared directory: it
-// mounts the directory and works on it. Each workload is announced on the
-// console when it begins and when it ends, with the amount of work done: the
-// host takes the time, because the clock of an emulated guest on a busy host is
-// not to be relied on.
+// Command guest is /init of the guest that measures a device: a shared directory,
+// a disk or a network. Each workload is announced on the console when it begins
+// and when it ends, with the amount of work done: the host takes the time, because
+// the clock of an emulated guest on a busy host is not to be relied on.
 package main
 
 import (
@@ -13,8 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// share is where the directory with the tag "bench" is mounted.
-const share = "/share"
+const (
+	mib       = 1 << 20
+	blockSize = 4096 // bytes of a random access
+)
+
+// step is one workload. do returns how much it did.
+type step struct {
+	name    string
+	prepare func() error // not measured; may be nil
+	do      func() (amount float64, err error)
+}
+
+// kinds are the kinds of device, each with what makes it ready for its steps.
+var kinds = map[string]func() ([]step, error){
+	"fs":  newShareWork,
+	"blk": newDiskWork,
+	"net": newNetWork,
+}
 
 func main() {
 	err := run()
@@ -32,28 +47,16 @@ func run() error {
 	if err := mount("proc", "proc", "/proc"); err != nil {
 		return err
 	}
-	if err := mount("bench", "virtiofs", share); err != nil {
+	kind := os.Getenv("BENCH_KIND")
+	begin, ok := kinds[kind]
+	if !ok {
+		return fmt.Errorf("there is no kind of device %q", kind)
+	}
+	steps, err := begin()
+	if err != nil {
 		return err
 	}
-	w := work{}
-	for name, to := range map[string]*int{"BENCH_MIB": &w.mib, "BENCH_READS": &w.reads, "BENCH_FILES": &w.files} {
-		n, err := strconv.Atoi(os.Getenv(name)) // the kernel hands it on from its command line
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		*to = n
-	}
-	for _, step := range []struct {
-		name    string
-		prepare func() error
-		do      func() (amount float64, err error)
-	}{
-		{"write", nil, w.write},
-		{"read", dropCaches, w.read},
-		{"random-read", dropCaches, w.randomRead},
-		{"unpack", w.makeArchive, w.unpack},
-		{"tree-read", dropCaches, w.readTree},
-	} {
+	for _, step := range steps {
 		if step.prepare != nil {
 			if err := step.prepare(); err != nil {
 				return fmt.Errorf("prepare %s: %w", step.name, err)
@@ -69,6 +72,18 @@ func run() error {
 	return nil
 }
 
+// settings reads numbers that the kernel handed on from its command line.
+func settings(list map[string]*int) error {
+	for name, to := range list {
+		n, err := strconv.Atoi(os.Getenv("BENCH_" + name))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		*to = n
+	}
+	return nil
+}
+
 func mount(source, kind, target string) error {
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
@@ -79,7 +94,7 @@ func mount(source, kind, target string) error {
 	return nil
 }
 
-func dropCaches() error {
-	unix.Sync()
-	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+// aligned returns memory that a file without a cache can be read into.
+func aligned(size int) ([]byte, error) {
+	return unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 }

@@ -1,19 +1,57 @@
 // Command hello is the smallest program that a benchmark can see in a guest: it
-// writes one line and ends, or with the argument "idle" stays for an hour. The
-// same binary is Holt's guest program and, as /init, the whole user space of a
-// bare QEMU guest.
+// writes one line and ends. With the argument "idle" it stays for an hour; with a
+// number it stays for so many seconds, and prints the guest's interrupts before and
+// after them. The same binary is Holt's guest program and, as /init, the whole user
+// space of a bare QEMU guest.
 package main
 
 import (
 	"os"
+	"strconv"
+	"syscall"
 	"time"
 )
+
+// settle is for what goes on just after the boot. Who measures it knows it.
+const settle = 2 * time.Second
 
 func main() {
 	if _, err := os.Stdout.WriteString("hello from the guest\n"); err != nil {
 		os.Exit(1)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "idle" {
+	if len(os.Args) < 2 {
+		return
+	}
+	if os.Args[1] == "idle" {
 		time.Sleep(time.Hour)
 	}
+	seconds, err := strconv.Atoi(os.Args[1])
+	if err == nil {
+		err = watch(time.Duration(seconds) * time.Second)
+	}
+	if err != nil {
+		_, _ = os.Stdout.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+}
+
+// watch is idle for d, and then prints the interrupts at the begin and at the end.
+func watch(d time.Duration) error {
+	if os.Getpid() == 1 {
+		if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+			return err
+		}
+	}
+	time.Sleep(settle)
+	before, err := os.ReadFile("/proc/interrupts")
+	if err != nil {
+		return err
+	}
+	time.Sleep(d)
+	after, err := os.ReadFile("/proc/interrupts")
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.WriteString(string(before) + "\n" + string(after) + "\n")
+	return err
 }

@@ -16,23 +16,37 @@ import (
 )
 
 const (
-	bigFile   = share + "/big"
-	tree      = share + "/tree"
-	mib       = 1 << 20
-	blockSize = 4096 // bytes of a random read
+	// share is where the directory with the tag "bench" is mounted.
+	share   = "/share"
+	bigFile = share + "/big"
+	tree    = share + "/tree"
 )
 
-// work is the size of the workloads.
-type work struct {
+// shareWork is work in a shared directory.
+type shareWork struct {
 	mib     int // of the big file
 	reads   int // random ones
 	files   int // in the archive
 	archive bytes.Buffer
 }
 
+func newShareWork() ([]step, error) {
+	w := &shareWork{}
+	if err := settings(map[string]*int{"MIB": &w.mib, "OPS": &w.reads, "FILES": &w.files}); err != nil {
+		return nil, err
+	}
+	return []step{
+		{"write", nil, w.write},
+		{"read", dropCaches, w.read},
+		{"random-read", dropCaches, w.randomRead},
+		{"unpack", w.makeArchive, w.unpack},
+		{"tree-read", dropCaches, w.readTree},
+	}, mount("bench", "virtiofs", share)
+}
+
 // write writes the big file from its start to its end and to the disk. It
 // returns MB.
-func (w *work) write() (float64, error) {
+func (w *shareWork) write() (float64, error) {
 	f, err := os.Create(bigFile)
 	if err != nil {
 		return 0, err
@@ -48,7 +62,7 @@ func (w *work) write() (float64, error) {
 }
 
 // read reads the big file from its start to its end. It returns MB.
-func (w *work) read() (float64, error) {
+func (w *shareWork) read() (float64, error) {
 	f, err := os.Open(bigFile)
 	if err != nil {
 		return 0, err
@@ -63,17 +77,17 @@ func (w *work) read() (float64, error) {
 	return w.megabytes(), nil
 }
 
-func (w *work) megabytes() float64 { return float64(w.mib) * mib / 1e6 }
+func (w *shareWork) megabytes() float64 { return float64(w.mib) * mib / 1e6 }
 
 // randomRead reads single blocks, each a request of its own because the guest's
 // page cache is passed by. It returns their number.
-func (w *work) randomRead() (float64, error) {
+func (w *shareWork) randomRead() (float64, error) {
 	fd, err := unix.Open(bigFile, unix.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	block, err := unix.Mmap(-1, 0, blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	block, err := aligned(blockSize)
 	if err != nil {
 		return 0, err
 	}
@@ -93,7 +107,7 @@ func (w *work) randomRead() (float64, error) {
 
 // makeArchive makes a tar archive of small files in guest memory, a hundred to a
 // directory, and removes the big file, whose pages would be in the way.
-func (w *work) makeArchive() error {
+func (w *shareWork) makeArchive() error {
 	if err := os.Remove(bigFile); err != nil {
 		return err
 	}
@@ -121,7 +135,7 @@ func (w *work) makeArchive() error {
 }
 
 // unpack unpacks the archive as tar(1) does. It returns the number of files.
-func (w *work) unpack() (float64, error) {
+func (w *shareWork) unpack() (float64, error) {
 	files := 0
 	buf := make([]byte, 64<<10)
 	for archive := tar.NewReader(&w.archive); ; {
@@ -174,9 +188,14 @@ func unpackFile(path string, h *tar.Header, content io.Reader, buf []byte) error
 	return os.Chtimes(path, h.ModTime, h.ModTime)
 }
 
+func dropCaches() error {
+	unix.Sync()
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+}
+
 // readTree walks what was unpacked and reads every file. It returns their
 // number.
-func (w *work) readTree() (float64, error) {
+func (w *shareWork) readTree() (float64, error) {
 	files := 0
 	buf := make([]byte, 64<<10)
 	err := filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
