@@ -94,18 +94,20 @@ func (e *etc) target(name string) (int, error) {
 }
 
 func (e *etc) open(name string, flags uint64) (int, error) {
-	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	how := unix.OpenHow{Flags: flags}
 	if flags&unix.O_CREAT != 0 {
 		how.Mode = 0o644
 	}
-	return unix.Openat2(e.root, name, &how)
+	return openIn(e.root, name, how)
 }
 
 // makeParent makes the directory of the file name or, if that is a symbolic link,
 // such as systemd's into /run, the directory that the link leads to. It does so in
 // guest memory only.
 func (e *etc) makeParent(name string) error {
-	if fd, err := e.open(name, unix.O_PATH|unix.O_NOFOLLOW); err == nil {
+	fd, err := e.open(name, unix.O_PATH|unix.O_NOFOLLOW)
+	switch {
+	case err == nil:
 		buf := make([]byte, agentproto.MaxPath)
 		n, err := unix.Readlinkat(fd, "", buf)
 		_ = unix.Close(fd)
@@ -117,6 +119,8 @@ func (e *etc) makeParent(name string) error {
 		} else {
 			name = path.Join(path.Dir(name), link)
 		}
+	case !errors.Is(err, unix.ENOENT):
+		return err
 	}
 	dir := path.Dir(name)
 	for p := dir; ; p = path.Dir(p) {
@@ -137,8 +141,7 @@ func (e *etc) makeParent(name string) error {
 		}
 		break
 	}
-	fd, err := makeDir(e.root, dir)
-	if err != nil {
+	if fd, err = makeDir(e.root, dir); err != nil {
 		return err
 	}
 	return unix.Close(fd)

@@ -72,13 +72,27 @@ func fsLog(fs int) string {
 	return strings.TrimSpace(string(buf[2:n])) // it begins with a level, such as "e "
 }
 
-// openDir opens a directory of the tree at root for mounting on. Symbolic
-// links are followed as if root were "/", so they cannot lead out of it.
+// openDir opens a directory of the tree at root for mounting on.
 func openDir(root int, p string) (int, error) {
-	return unix.Openat2(root, p, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	return openIn(root, p, unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY})
+}
+
+// openTries is how often an open is tried that others are in the way of.
+const openTries = 100
+
+// openIn opens p in the tree at root. Symbolic links are followed as if root were
+// "/", so they cannot lead out of it.
+func openIn(root int, p string, how unix.OpenHow) (fd int, err error) {
+	how.Flags |= unix.O_CLOEXEC
+	how.Resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	for range openTries {
+		// While something is renamed or mounted, anywhere, the kernel cannot tell
+		// whether ".." stays in the tree (openat2(2)).
+		if fd, err = unix.Openat2(root, p, &how); !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+	}
+	return fd, err
 }
 
 // makeDir is openDir that makes what is missing.
