@@ -147,6 +147,8 @@ func share(t *testing.T, vcpus int, quota time.Duration) (busy bool, why string)
 		t.Log(text)
 		return false, ""
 	}
+	// A host that kept them for half of what is missing is busy enough: a hold cuts
+	// short what they waited for.
 	waited := v.delayed(t)
-	return part < want && waited > time.Duration((want-part)*float64(took)), strings.Join([]string{text, "the host made them wait", waited.String()}, "; ")
+	return part < want && 2*waited > time.Duration((want-part)*float64(took)), strings.Join([]string{text, "the host made them wait", waited.String()}, "; ")
 }

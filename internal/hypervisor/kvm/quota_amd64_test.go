@@ -80,7 +80,7 @@ func throttled(t *testing.T, vcpus int, quota time.Duration) (fair, starved bool
 	part, want := float64(used)/float64(took), float64(quota)/float64(limits.Period)
 	t.Logf("used %.4f processors in %v, asked for %.4f (%+.1f %%); the host made it wait for %v",
 		part, took.Round(time.Millisecond), want, 100*(part/want-1), waited)
-	return part > want*0.9 && part < want*1.1, part < want && waited > time.Duration((want-part)*float64(took))
+	return part > want*0.9 && part < want*1.1, part < want && 2*waited > time.Duration((want-part)*float64(took))
 }
 
 // delayed is how long a machine's vCPUs could have run and the host did not let
