@@ -91,6 +91,8 @@ func TestDevices(t *testing.T) {
 
 // TestKVMIdle looks at idle guests for a moment, in an outer VM if need be.
 func TestKVMIdle(t *testing.T) {
+	// Other packages' tests look at what runs meanwhile.
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
 	if err != nil {
 		t.Fatal(err)
