@@ -198,7 +198,7 @@ offset=128m
 func TestPowerCut(t *testing.T) {
 	empty := t.TempDir()
 	image := newExt4(t, empty, 64)
-	for range 3 {
+	for range 2 {
 		p := vmtest.Start(t, "run", "--disk", image, "--", "sh", "-c", `
 mkdir -p /mnt && mount -t ext4 /dev/disk/by-id/virtio-disk0 /mnt || exit 1
 n=$(ls /mnt | grep -c '^n')
