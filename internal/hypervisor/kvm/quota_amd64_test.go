@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -51,6 +52,9 @@ func TestQuota(t *testing.T) {
 	}{
 		{1, 20 * time.Millisecond}, {1, 50 * time.Millisecond}, {2, 50 * time.Millisecond}, {2, 150 * time.Millisecond},
 	} {
+		if c.quota > time.Duration(runtime.NumCPU())*limits.Period {
+			continue // more than there is
+		}
 		t.Run(fmt.Sprintf("%v for %d", c.quota, c.vcpus), func(t *testing.T) {
 			if fair, _ := throttled(t, c.vcpus, c.quota); fair {
 				return
@@ -59,7 +63,7 @@ func TestQuota(t *testing.T) {
 			switch fair, starved := throttled(t, c.vcpus, c.quota); {
 			case fair:
 			case starved:
-				t.Skip("this host is too busy")
+				t.Log("this host is too busy to tell")
 			default:
 				t.Fail()
 			}
