@@ -225,6 +225,16 @@ func list[T any](dst *[]T, parse func(string) (T, error)) keyDecoder {
 	}
 }
 
+// unmarshalText is the body of each UnmarshalText: dst stays as it is on error.
+func unmarshalText[T any](dst *T, text []byte, parse func(string) (T, error)) error {
+	value, err := parse(string(text))
+	if err != nil {
+		return err
+	}
+	*dst = value
+	return nil
+}
+
 func badJSON(key string, raw json.RawMessage, want string) *FieldError {
 	const longest = 60 // the value may be a whole document
 	value := string(raw)

@@ -86,11 +86,4 @@ func (d Disk) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText is ParseDisk.
-func (d *Disk) UnmarshalText(text []byte) error {
-	parsed, err := ParseDisk(string(text))
-	if err != nil {
-		return err
-	}
-	*d = parsed
-	return nil
-}
+func (d *Disk) UnmarshalText(text []byte) error { return unmarshalText(d, text, ParseDisk) }

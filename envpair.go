@@ -82,11 +82,4 @@ func (e EnvPair) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText is ParseEnvPair.
-func (e *EnvPair) UnmarshalText(text []byte) error {
-	parsed, err := ParseEnvPair(string(text))
-	if err != nil {
-		return err
-	}
-	*e = parsed
-	return nil
-}
+func (e *EnvPair) UnmarshalText(text []byte) error { return unmarshalText(e, text, ParseEnvPair) }

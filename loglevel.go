@@ -64,14 +64,7 @@ func (l LogLevel) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText is ParseLogLevel.
-func (l *LogLevel) UnmarshalText(text []byte) error {
-	parsed, err := ParseLogLevel(string(text))
-	if err != nil {
-		return err
-	}
-	*l = parsed
-	return nil
-}
+func (l *LogLevel) UnmarshalText(text []byte) error { return unmarshalText(l, text, ParseLogLevel) }
 
 // SlogLevel returns the lowest slog level that l lets through. Trace is four
 // below slog.LevelDebug; off is above every level that anything logs at.

@@ -65,10 +65,5 @@ func (m NetworkMode) MarshalText() ([]byte, error) {
 
 // UnmarshalText is ParseNetworkMode.
 func (m *NetworkMode) UnmarshalText(text []byte) error {
-	parsed, err := ParseNetworkMode(string(text))
-	if err != nil {
-		return err
-	}
-	*m = parsed
-	return nil
+	return unmarshalText(m, text, ParseNetworkMode)
 }

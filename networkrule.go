@@ -39,10 +39,5 @@ func (r NetworkRule) MarshalText() ([]byte, error) { return []byte(r.String()), 
 
 // UnmarshalText is ParseNetworkRule.
 func (r *NetworkRule) UnmarshalText(text []byte) error {
-	parsed, err := ParseNetworkRule(string(text))
-	if err != nil {
-		return err
-	}
-	*r = parsed
-	return nil
+	return unmarshalText(r, text, ParseNetworkRule)
 }

@@ -124,11 +124,4 @@ func (p PathPair) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText is ParsePathPair.
-func (p *PathPair) UnmarshalText(text []byte) error {
-	parsed, err := ParsePathPair(string(text))
-	if err != nil {
-		return err
-	}
-	*p = parsed
-	return nil
-}
+func (p *PathPair) UnmarshalText(text []byte) error { return unmarshalText(p, text, ParsePathPair) }

@@ -188,11 +188,4 @@ func (p PortPair) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText is ParsePortPair.
-func (p *PortPair) UnmarshalText(text []byte) error {
-	parsed, err := ParsePortPair(string(text))
-	if err != nil {
-		return err
-	}
-	*p = parsed
-	return nil
-}
+func (p *PortPair) UnmarshalText(text []byte) error { return unmarshalText(p, text, ParsePortPair) }

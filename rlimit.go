@@ -158,11 +158,4 @@ func (r Rlimit) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText is ParseRlimit.
-func (r *Rlimit) UnmarshalText(text []byte) error {
-	parsed, err := ParseRlimit(string(text))
-	if err != nil {
-		return err
-	}
-	*r = parsed
-	return nil
-}
+func (r *Rlimit) UnmarshalText(text []byte) error { return unmarshalText(r, text, ParseRlimit) }

@@ -64,8 +64,8 @@ func (c Config) validateAddress(p *problems) {
 		p.add("assigned_prefix_len", fmt.Sprint(bits), "must be set together with assigned_ip")
 	case c.AssignedIP.IsValid() && !c.AssignedIP.Is4():
 		p.addText("assigned_ip", c.AssignedIP.String(), errNotIPv4)
-	case bits != 0 && (bits < minPrefixLen || bits > maxPrefixLen):
-		p.add("assigned_prefix_len", fmt.Sprint(bits), fmt.Sprintf("must be from %d to %d (bits)", minPrefixLen, maxPrefixLen))
+	case bits != 0 && (bits < usernet.MinPrefixLen || bits > usernet.MaxPrefixLen):
+		p.add("assigned_prefix_len", fmt.Sprint(bits), fmt.Sprintf("must be from %d to %d (bits)", usernet.MinPrefixLen, usernet.MaxPrefixLen))
 	case c.AssignedIP.IsValid():
 		if _, err := usernet.Plan(c.subnet()); err != nil {
 			p.addText("assigned_ip", c.subnet().String(), err)
@@ -73,13 +73,8 @@ func (c Config) validateAddress(p *problems) {
 	}
 }
 
-// Lengths of the prefix of a guest's network, in bits. The longest has room for
-// the guest, its gateway and the host.
-const (
-	minPrefixLen     = 8
-	maxPrefixLen     = 29
-	defaultPrefixLen = 24
-)
+// defaultPrefixLen is the length of the prefix of a guest's network, in bits.
+const defaultPrefixLen = 24
 
 // defaultIP is the address of a guest that is not assigned one. It is the same in
 // every VM, since each has a network of its own.

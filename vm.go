@@ -225,9 +225,9 @@ func (vm *VM) control(ctx context.Context, operation string) error {
 }
 
 // Stop asks the guest to end: its programs get SIGTERM and, ten seconds later,
-// SIGKILL, then it powers off. A paused VM goes on for that. Stop returns when the VM is gone. When ctx ends
-// first the VM is killed and Stop returns the context's error. Wait tells how
-// the program ended.
+// SIGKILL, then it powers off. A paused VM goes on for that. Stop returns when the
+// VM is gone. When ctx ends first the VM is killed and Stop returns the context's
+// error. Wait tells how the program ended.
 func (vm *VM) Stop(ctx context.Context) error {
 	monitor, _ := vm.running()
 	if monitor == nil {

@@ -174,7 +174,7 @@ func (e *etc) mountOver(fd int, name, text string) error {
 		return fmt.Errorf("open %s: %w", file, err)
 	}
 	defer unix.Close(m)
-	if err := unix.MoveMount(m, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+	if err := moveMount(m, fd); err != nil {
 		return fmt.Errorf("mount over it: %w", err)
 	}
 	return nil

@@ -35,10 +35,15 @@ func (v volume) attach(fd int) error {
 		return fmt.Errorf("mount %s: %w", v.kind, err)
 	}
 	defer unix.Close(m)
-	if err := unix.MoveMount(m, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+	if err := moveMount(m, fd); err != nil {
 		return fmt.Errorf("attach %s: %w", v.kind, err)
 	}
 	return nil
+}
+
+// moveMount puts the mount m, which is nowhere yet, on what fd refers to.
+func moveMount(m, fd int) error {
+	return unix.MoveMount(m, "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 func (v volume) create(fs int) (int, error) {

@@ -66,21 +66,9 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 	if set.Changed("workdir") {
 		cfg.WorkdirPath = f.workdir
 	}
-	for _, text := range f.volumes {
-		pair, err := holt.ParsePathPair(text)
-		check(err)
-		cfg.MappedDirs = append(cfg.MappedDirs, pair)
-	}
-	for _, text := range f.rlimits {
-		limit, err := holt.ParseRlimit(text)
-		check(err)
-		cfg.Rlimits = append(cfg.Rlimits, limit)
-	}
-	for _, text := range f.disks {
-		disk, err := holt.ParseDisk(text)
-		check(err)
-		cfg.Disks = append(cfg.Disks, disk)
-	}
+	check(appendParsed(&cfg.MappedDirs, f.volumes, holt.ParsePathPair))
+	check(appendParsed(&cfg.Rlimits, f.rlimits, holt.ParseRlimit))
+	check(appendParsed(&cfg.Disks, f.disks, holt.ParseDisk))
 	env, err := f.environment()
 	check(err)
 	cfg.Env = append(cfg.Env, env...)
@@ -118,35 +106,30 @@ func (f *runFlags) root(set *pflag.FlagSet, cfg *holt.Config) error {
 
 // networking sets the guest's network from the flags about it.
 func (f *runFlags) networking(set *pflag.FlagSet, cfg *holt.Config) error {
-	var errs []error
-	check := func(err error) {
-		if err != nil {
-			errs = append(errs, err)
-		}
-	}
+	var mode, ip error
 	if set.Changed("network") {
-		check(cfg.Network.UnmarshalText([]byte(f.network)))
+		mode = cfg.Network.UnmarshalText([]byte(f.network))
 		cfg.LocalOnly = false
 	}
-	for _, text := range f.rules {
-		rule, err := holt.ParseNetworkRule(text)
-		check(err)
-		cfg.NetworkRules = append(cfg.NetworkRules, rule)
-	}
-	for _, text := range f.ports {
-		pair, err := holt.ParsePortPair(text)
-		check(err)
-		cfg.PortMap = append(cfg.PortMap, pair)
-	}
-	for _, text := range f.dns {
-		server, err := holt.ParseDNSServer(text)
-		check(err)
-		cfg.DNSServers = append(cfg.DNSServers, server)
-	}
 	if set.Changed("ip") {
-		var err error
-		cfg.AssignedIP, cfg.AssignedPrefixLen, err = holt.ParseAssignedIP(f.ip)
-		check(err)
+		cfg.AssignedIP, cfg.AssignedPrefixLen, ip = holt.ParseAssignedIP(f.ip)
+	}
+	return errors.Join(
+		mode,
+		appendParsed(&cfg.NetworkRules, f.rules, holt.ParseNetworkRule),
+		appendParsed(&cfg.PortMap, f.ports, holt.ParsePortPair),
+		appendParsed(&cfg.DNSServers, f.dns, holt.ParseDNSServer),
+		ip,
+	)
+}
+
+// appendParsed appends the values of texts, the values of one flag, to dst.
+func appendParsed[T any](dst *[]T, texts []string, parse func(string) (T, error)) error {
+	var errs []error
+	for _, text := range texts {
+		value, err := parse(text)
+		errs = append(errs, err)
+		*dst = append(*dst, value)
 	}
 	return errors.Join(errs...)
 }

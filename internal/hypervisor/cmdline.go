@@ -2,7 +2,6 @@ package hypervisor
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/holtvm/holt/internal/boot"
@@ -39,7 +38,7 @@ func (m Machine) KernelCmdline(own ...string) (string, error) {
 
 // consoles are the words that say where the kernel prints.
 func (m Machine) consoles() []string {
-	if !slices.ContainsFunc(m.Devices, func(d virtio.Device) bool { return d.Type() == virtio.TypeConsole }) {
+	if !m.Has(virtio.TypeConsole) {
 		return []string{"console=ttyS0"}
 	}
 	// The serial port works from the first line on, at some exits for each byte.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/holtvm/holt/internal/virtio"
@@ -40,6 +41,11 @@ type Machine struct {
 	Devices     []virtio.Device // attached in this order
 	Console     io.Writer       // gets what the guest prints on its serial port; see above
 	Logger      *slog.Logger    // nil drops what would be logged
+}
+
+// Has reports whether the machine has a device of a type.
+func (m Machine) Has(t virtio.DeviceType) bool {
+	return slices.ContainsFunc(m.Devices, func(d virtio.Device) bool { return d.Type() == t })
 }
 
 // Kernel is a guest kernel image.

@@ -16,6 +16,12 @@ import (
 	vnet "github.com/holtvm/holt/internal/virtio/net"
 )
 
+// The host's loopback.
+var (
+	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	loopback6 = netip.IPv6Loopback()
+)
+
 // Names that the guest has without asking any server.
 const (
 	hostName    = "host.holt.internal"
@@ -42,17 +48,12 @@ func (a *assembly) plugIn(spec Network) error {
 	if err != nil {
 		return err
 	}
-	end := &networkEnd{network: n, log: log}
-	a.closers = append(a.closers, end)
 	guest := n.Guest()
-	mac, err := net.ParseMAC(guest.MAC)
-	if err != nil {
-		return fmt.Errorf("network card: %w", err)
-	}
-	end.card = vnet.New([6]byte(mac), uint16(guest.MTU), n, log)
-	a.addDevice(end.card, "net")
+	card := vnet.New([6]byte(guest.MAC), uint16(guest.MTU), n, log)
+	a.closers = append(a.closers, &networkEnd{network: n, card: card, log: log})
+	a.addDevice(card, "net")
 	a.boot.Network = &agentproto.Network{
-		MAC: guest.MAC, MTU: guest.MTU,
+		MAC: guest.MAC.String(), MTU: guest.MTU,
 		Addresses: guest.Addresses, Gateways: guest.Gateways, Nameservers: guest.Nameservers,
 		Search: spec.search(dns.HostResolvConf),
 	}
@@ -89,8 +90,7 @@ func (n Network) config(log *slog.Logger) (usernet.Config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return usernet.Config{}, err
 	}
-	loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	p := policy.New(mode, rules, policy.Options{Names: map[string][]netip.Addr{hostName: loopback}})
+	p := policy.New(mode, rules, policy.Options{Names: map[string][]netip.Addr{hostName: {loopback4, loopback6}}})
 	return usernet.Config{
 		Address: n.Address,
 		Policy:  p,
@@ -133,13 +133,13 @@ func (n Network) forwards(local bool) []usernet.Forward {
 
 // loopbacks are the addresses of the host's loopback: a host may have no IPv6.
 func loopbacks() []netip.Addr {
-	list := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	list := []netip.Addr{loopback4}
 	addresses, _ := net.InterfaceAddrs() // without the list there is IPv4
 	if slices.ContainsFunc(addresses, func(a net.Addr) bool {
 		n, ok := a.(*net.IPNet)
 		return ok && n.IP.Equal(net.IPv6loopback)
 	}) {
-		list = append(list, netip.IPv6Loopback())
+		list = append(list, loopback6)
 	}
 	return list
 }

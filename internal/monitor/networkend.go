@@ -15,16 +15,14 @@ import (
 // networkEnd closes a guest's network and logs what it did.
 type networkEnd struct {
 	network *usernet.Network
-	card    *vnet.Device // nil if it came to none
+	card    *vnet.Device
 	log     *slog.Logger
 }
 
 // Close implements io.Closer.
 func (e *networkEnd) Close() error {
 	err := e.network.Close()
-	if e.card != nil {
-		logTotals(e.log, e.network.Stats(), e.card.Counters())
-	}
+	logTotals(e.log, e.network.Stats(), e.card.Counters())
 	return err
 }
 

@@ -216,7 +216,7 @@ func (n *Network) fromRemote(f *flow, b []byte) {
 		n.relayEcho(f, b)
 		return
 	}
-	n.sendUDP(f.key.remote, netip.AddrPortFrom(n.layout.guestFor(f.key.remote.Addr()), f.key.guest), b)
+	n.sendUDP(f.key.remote, n.layout.guestAt(f.key.remote.Addr(), f.key.guest), b)
 }
 
 // flowError tells the guest what became of its message, if err says so, and
@@ -236,7 +236,7 @@ func (n *Network) flowError(f *flow, err error) bool {
 		return false
 	}
 	if f.key.protocol == policy.UDP {
-		n.refuse(quoteUDP(netip.AddrPortFrom(n.layout.guestFor(f.key.remote.Addr()), f.key.guest), f.key.remote), why)
+		n.refuse(quoteUDP(n.layout.guestAt(f.key.remote.Addr(), f.key.guest), f.key.remote), why)
 	}
 	return true
 }

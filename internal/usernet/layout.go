@@ -7,11 +7,11 @@ import (
 	"net/netip"
 )
 
-// minBits and maxBits bound the length of the guest's IPv4 prefix: the smallest
+// MinPrefixLen and MaxPrefixLen bound the length of the guest's IPv4 prefix: the smallest
 // network has room for gateway, host and guest.
 const (
-	minBits = 8
-	maxBits = 29
+	MinPrefixLen = 8
+	MaxPrefixLen = 29
 )
 
 // Layout is who has which address in a guest's network.
@@ -33,8 +33,8 @@ func Plan(guest netip.Prefix) (Layout, error) {
 	if !guest.IsValid() || !a.Is4() {
 		return Layout{}, errors.New("must be an IPv4 address with a prefix length")
 	}
-	if guest.Bits() < minBits || guest.Bits() > maxBits {
-		return Layout{}, fmt.Errorf("the prefix length must be from %d to %d", minBits, maxBits)
+	if guest.Bits() < MinPrefixLen || guest.Bits() > MaxPrefixLen {
+		return Layout{}, fmt.Errorf("the prefix length must be from %d to %d", MinPrefixLen, MaxPrefixLen)
 	}
 	if err := unicast(a); err != nil {
 		return Layout{}, err
@@ -121,4 +121,9 @@ func (l *Layout) guestFor(a netip.Addr) netip.Addr {
 		return l.Guest4.Addr()
 	}
 	return l.Guest6.Addr()
+}
+
+// guestAt is a port of the guest as the remote a sees it.
+func (l *Layout) guestAt(a netip.Addr, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(l.guestFor(a), port)
 }

@@ -172,7 +172,7 @@ func (n *Network) sent(f netframe.Frame) {
 func (n *Network) Guest() GuestSide {
 	l := &n.layout
 	g := GuestSide{
-		MAC:       l.GuestMAC.String(),
+		MAC:       l.GuestMAC,
 		MTU:       n.mtu,
 		Addresses: []netip.Prefix{l.Guest4, l.Guest6},
 		Gateways:  []netip.Addr{l.Gateway4, l.Gateway6},

@@ -58,7 +58,7 @@ func (t *peers) readFrom(l packetListener) {
 			continue
 		}
 		gateway := t.gatewayPort(peerKey{l.UDPConn, from}, l.guestPort)
-		t.network.sendUDP(gateway, netip.AddrPortFrom(t.network.layout.guestFor(gateway.Addr()), l.guestPort), b[:n])
+		t.network.sendUDP(gateway, t.network.layout.guestAt(gateway.Addr(), l.guestPort), b[:n])
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 
 	"github.com/holtvm/holt/internal/usernet/policy"
@@ -80,8 +81,8 @@ type Forward struct {
 
 // GuestSide is how the guest has to configure its interface; there is no DHCP.
 type GuestSide struct {
-	MAC         string // "02:68:6f:6c:74:01"
-	MTU         int    // bytes
+	MAC         net.HardwareAddr // 6 bytes
+	MTU         int              // bytes
 	Addresses   []netip.Prefix
 	Gateways    []netip.Addr
 	Nameservers []netip.Addr // empty without Config.DNS

@@ -182,13 +182,8 @@ func ProcessTreeRSS(t testing.TB, pid int, name string) int64 {
 		if !strings.Contains(all[p].name, name) && !strings.Contains(all[p].args, " monitor") {
 			continue
 		}
-		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
-		for line := range strings.Lines(string(status)) {
-			var kib int64
-			if _, err := fmt.Sscanf(line, "RssAnon: %d", &kib); err == nil {
-				total += kib << 10
-			}
-		}
+		memory, _ := ProcessMemory(p, "RssAnon") // 0 of one that has ended
+		total += memory
 	}
 	return total
 }

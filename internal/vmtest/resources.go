@@ -1,12 +1,10 @@
 package vmtest
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -28,18 +26,9 @@ func ResourcesNow(t testing.TB) Resources {
 	t.Helper()
 	debug.FreeOSMemory()
 	r := Resources{Files: count(t, "/proc/self/fd"), Threads: count(t, "/proc/self/task"), Goroutines: runtime.NumGoroutine()}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
+	var err error
+	if r.RSS, err = ProcessMemory(os.Getpid(), "RssAnon"); err != nil {
 		t.Fatal(err)
-	}
-	for line := range bytes.Lines(status) {
-		if value, ok := bytes.CutPrefix(line, []byte("RssAnon:")); ok {
-			kib, err := strconv.ParseInt(string(bytes.TrimSuffix(bytes.TrimSpace(value), []byte(" kB"))), 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.RSS = kib << 10
-		}
 	}
 	return r
 }

@@ -8,20 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/holtvm/holt/internal/vmtest"
 )
-
-// processTime is the processor time that a process has used, its ended threads
-// included.
-func processTime(pid int) (time.Duration, error) {
-	// The clock's number is made of the process's (clock_getcpuclockid(3)).
-	const scheduled = 2
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
-		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
-}
 
 // usage is processor time.
 type usage struct {
@@ -35,14 +23,14 @@ func usageOf(qemu int, s *server) (u usage, err error) {
 	if u.guest, err = vcpuTime(qemu); err != nil {
 		return u, err
 	}
-	if u.device, err = processTime(qemu); err != nil {
+	if u.device, err = vmtest.ProcessTime(qemu); err != nil {
 		return u, err
 	}
 	u.device -= u.guest
 	if s == nil {
 		return u, nil
 	}
-	served, err := processTime(s.cmd.Process.Pid)
+	served, err := vmtest.ProcessTime(s.cmd.Process.Pid)
 	u.device += served
 	return u, err
 }

@@ -4,22 +4,24 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/holtvm/holt/internal/vmtest"
 )
 
 func TestProcessTime(t *testing.T) {
-	before, err := processTime(os.Getpid())
+	before, err := vmtest.ProcessTime(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const spin = 50 * time.Millisecond
 	for begin := time.Now(); time.Since(begin) < spin; {
 	}
-	after, err := processTime(os.Getpid())
+	after, err := vmtest.ProcessTime(os.Getpid())
 	// A busy machine may have run others meanwhile.
 	if used := after - before; err != nil || used <= 0 || used > time.Minute {
 		t.Errorf("a process that computed for %v used %v, %v", spin, used, err)
 	}
-	if _, err := processTime(1 << 22); err == nil { // more than Linux gives out
+	if _, err := vmtest.ProcessTime(1 << 22); err == nil { // more than Linux gives out
 		t.Error("a process that does not exist has a time")
 	}
 }

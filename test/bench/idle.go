@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holtvm/holt/internal/vmtest"
 )
 
 const (
@@ -117,7 +119,7 @@ type look struct {
 func lookAt(c *kvmSide, cmd *exec.Cmd) (l look, err error) {
 	monitor := cmd.Process.Pid
 	if c.name == holtRun {
-		if l.client, err = processTime(monitor); err != nil {
+		if l.client, err = vmtest.ProcessTime(monitor); err != nil {
 			return l, err
 		}
 		if monitor, err = monitorOf(monitor); err != nil {
@@ -125,7 +127,7 @@ func lookAt(c *kvmSide, cmd *exec.Cmd) (l look, err error) {
 		}
 	}
 	l.when = time.Now()
-	if l.monitor, err = processTime(monitor); err != nil {
+	if l.monitor, err = vmtest.ProcessTime(monitor); err != nil {
 		return l, err
 	}
 	l.wakeups, err = switches(monitor)

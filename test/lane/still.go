@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/holtvm/holt/internal/vmtest"
 )
 
 // pulse is the least processor time that a guest takes in patience. An idle one
@@ -69,10 +69,9 @@ func treeTime(pid int) time.Duration {
 
 // processTime is what a process has used, 0 if there is none.
 func processTime(pid int) time.Duration {
-	const schedClock = 2 // CPUCLOCK_SCHED (Linux, include/linux/posix-timers.h)
-	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|schedClock), &ts); err != nil {
+	used, err := vmtest.ProcessTime(pid)
+	if err != nil {
 		return 0
 	}
-	return time.Duration(ts.Nano())
+	return used
 }

@@ -3,7 +3,6 @@
 package tcg
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"testing"
@@ -70,24 +69,16 @@ func TestMemoryComesBack(t *testing.T) {
 // the VM of the holt process pid.
 func guestMemory(t *testing.T, pid int) int64 {
 	t.Helper()
-	process, field := "qemu-system", "RssShmem:"
+	process, field := "qemu-system", "RssShmem"
 	if os.Getenv("HOLT_BACKEND") == hypervisor.NameKVM {
-		process, field = "/proc/self/exe monitor", "RssAnon:"
+		process, field = "/proc/self/exe monitor", "RssAnon"
 	}
 	for _, pid := range vmtest.Tree(t, pid, process) {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		memory, err := vmtest.ProcessMemory(pid, field)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range bytes.Lines(status) {
-			var kib int64
-			if value, ok := bytes.CutPrefix(line, []byte(field)); ok {
-				if _, err := fmt.Sscan(string(value), &kib); err != nil {
-					t.Fatal(err)
-				}
-				return kib << 10
-			}
-		}
+		return memory
 	}
 	t.Fatalf("no process of the VM that looks like %q", process)
 	return 0

@@ -120,14 +120,8 @@ func TestFloods(t *testing.T) {
 // the guest's; 0 when it has ended.
 func residentMiB(t *testing.T, pid int) int {
 	t.Helper()
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(status)) {
-		var kib int
-		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
-			return kib >> 10
-		}
-	}
-	return 0
+	memory, _ := vmtest.ProcessMemory(pid, "RssAnon")
+	return int(memory >> 20)
 }
 
 // flood is the guest's half.

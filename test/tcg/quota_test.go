@@ -3,11 +3,6 @@
 package tcg
 
 import (
-	"bytes"
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -62,18 +57,8 @@ func share(t *testing.T, p *vmtest.Process, during time.Duration) float64 {
 func processorTime(t *testing.T, p *vmtest.Process) (sum time.Duration) {
 	t.Helper()
 	for _, pid := range vmtest.Tree(t, p.Cmd.Process.Pid, "") {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		for _, ticks := range f[11:13] { // utime and stime (proc(5)), in 1/100 s
-			n, err := strconv.Atoi(ticks)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += time.Duration(n) * 10 * time.Millisecond
-		}
+		used, _ := vmtest.ProcessTime(pid) // 0 of one that has ended
+		sum += used
 	}
 	return sum
 }

@@ -20,25 +20,25 @@ func calls(dev virtio.Device) bool { return dev.Type() == virtio.TypeNet }
 func listen() (_ *net.UnixListener, file *os.File, err error) {
 	dir, err := os.MkdirTemp("", "holt-qemu-")
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket for qemu to call: %w", err)
+		return nil, nil, err
 	}
 	defer os.RemoveAll(dir)
 	// The name of a socket must be short, and the directory's may not be.
 	at, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket for qemu to call: %w", err)
+		return nil, nil, err
 	}
 	defer unix.Close(at)
 	name := descriptorPath(at) + "/socket"
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket for qemu to call: %w", err)
+		return nil, nil, err
 	}
 	l.SetUnlinkOnClose(false) // the name is gone by then
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		l.Close()
-		return nil, nil, fmt.Errorf("make a socket for qemu to call: %w", err)
+		return nil, nil, err
 	}
 	return l, os.NewFile(uintptr(fd), "qemu-calls"), nil
 }

@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -21,7 +20,7 @@ const nudgeTime = 500 * time.Millisecond
 //
 // Telling the balloon the size that it has is an interrupt that does nothing else.
 func (v *vm) nudge(m hypervisor.Machine) {
-	if !slices.ContainsFunc(m.Devices, func(d virtio.Device) bool { return d.Type() == virtio.TypeBalloon }) {
+	if !m.Has(virtio.TypeBalloon) {
 		return
 	}
 	tick := time.NewTicker(nudgeTime)

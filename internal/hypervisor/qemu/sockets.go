@@ -32,7 +32,7 @@ func openSockets(devices []virtio.Device) (_ *sockets, err error) {
 		if i > 0 && calls(devices[i-1]) {
 			l, theirs, err := listen()
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("make a socket for qemu to call: %w", err)
 			}
 			s.ours, s.listeners, s.theirs = append(s.ours, nil), append(s.listeners, l), append(s.theirs, theirs)
 			continue
