@@ -6,9 +6,9 @@
 //
 // One boot, in order: Main, boot (console.go, modules.go, vsock.go), prepare
 // (root.go, disk.go, sysmounts.go, etc.go, identity.go, network.go), runMain
-// (stream.go, settle.go), powerOff (power.go). The operations that the host starts
-// meanwhile are in serve.go. What is sent is specified in docs/agent-protocol.md
-// and written in internal/agentproto.
+// (stream.go, connect.go, settle.go), powerOff (power.go, powerbutton.go). The
+// operations that the host starts meanwhile are in serve.go and what it calls. What is
+// sent is specified in docs/agent-protocol.md and written in internal/agentproto.
 //
 // Time counts here: under software emulation every package that is linked in
 // costs part of a millisecond before main, so this one imports little, and no
@@ -52,6 +52,10 @@ type agent struct {
 	started time.Duration // since the guest's boot
 	modules []module
 	reaper  *program.Reaper
+	main    atomic.Pointer[program.Process] // nil until it is started
+	// sessions are the programs that the host started since.
+	sessions   sessions
+	operations atomic.Int32 // how many run that may take long
 	// stopping is set when the guest is going down: nothing new is started.
 	stopping atomic.Bool
 }
@@ -199,22 +203,28 @@ func (a *agent) runMain(ch *channel, spec agentproto.BootSpec) error {
 		ch.linger(lingerTimeout)
 		return nil
 	}
-	s := &stream{
-		ch:   ch,
-		proc: proc,
-		// With everything killed the pipes end, so all output is sent.
-		ended: func() {
-			a.stopping.Store(true)
-			killAll(unix.SIGKILL)
-		},
-		// The host may end the machine as soon as it has read the exit.
-		flushed: settle,
-		idle:    5 * time.Second,
+	a.main.Store(proc)
+	s := newStream(proc, agentproto.MainSession, spec.Program)
+	// With everything killed the pipes end, so all output is sent.
+	s.ended = func() {
+		a.stopping.Store(true)
+		killAll(unix.SIGKILL)
 	}
-	if err := s.run(); err != nil && !errors.Is(err, errHostGone) {
-		return err
+	// The host may end the machine as soon as it has read the exit.
+	s.flushed = settle
+	s.idle = 5 * time.Second
+	go a.guard(s.run)()
+	go a.guard(func() { watchPowerButton("/dev/input", isPowerButton, func() { a.shutdown(signalGrace) }) })()
+
+	err := s.serve(ch)
+	if err != nil {
+		_ = proc.Kill() // it may have ended this moment
 	}
-	return nil
+	<-s.done
+	if errors.Is(err, errHostGone) {
+		return nil
+	}
+	return err
 }
 
 // uptime is the time since the guest's boot.

@@ -10,12 +10,19 @@ import (
 
 // channel is one connection with the host.
 type channel struct {
-	conn io.ReadWriteCloser
+	conn connection
 	in   *agentproto.Reader
 	out  *agentproto.Writer
 }
 
-func newChannel(conn io.ReadWriteCloser) *channel {
+// connection is a socket: a file in the guest, a net.Conn in a test.
+type connection interface {
+	io.ReadWriteCloser
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+}
+
+func newChannel(conn connection) *channel {
 	return &channel{
 		conn: conn,
 		in:   agentproto.NewReader(conn, agentproto.Host),

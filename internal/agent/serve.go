@@ -5,24 +5,17 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/holtvm/holt/internal/agent/program"
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
 const (
-	// maxOperations is how many operations run at once. Each takes a few
-	// descriptors and some hundred KiB at most.
-	maxOperations = 128
+	// maxOperations is how many operations run at once that may take long. Each takes
+	// a few descriptors and some hundred KiB at most.
+	maxOperations = 512
+	// maxConnections leaves room for those that do not, such as a shutdown.
+	maxConnections = maxOperations + 64
 	// requestTimeout is how long the host may take to say what it wants.
 	requestTimeout = 30 * time.Second
-	// execIdle is how long output of an exec is awaited after its program
-	// ended, from processes that it left behind.
-	execIdle = 100 * time.Millisecond
-	// execLimit is the most that is awaited so, in bytes: the largest pipe
-	// that a program gets (/proc/sys/fs/pipe-max-size).
-	execLimit = 1 << 20
 )
 
 // serve starts to accept operations from the host.
@@ -36,14 +29,15 @@ func (a *agent) serve() error {
 }
 
 func (a *agent) accept(l *listener) {
-	slots := make(chan struct{}, maxOperations)
+	slots := make(chan struct{}, maxConnections)
 	for {
-		conn, err := l.accept()
+		conn, fd, err := l.accept()
 		if err != nil {
 			complain("accept operation: %v", err)
 			time.Sleep(time.Second) // out of descriptors or memory, perhaps not for long
 			continue
 		}
+		a.reaper.Opened(fd)
 		select {
 		case slots <- struct{}{}:
 			go a.guard(func() {
@@ -51,8 +45,7 @@ func (a *agent) accept(l *listener) {
 				a.operation(conn)
 			})()
 		default:
-			ch := newChannel(conn)
-			ch.fail(&agentproto.Error{Kind: agentproto.KindBusy, Message: fmt.Sprintf("%d operations run already", maxOperations)})
+			newChannel(conn).fail(tooMany())
 			_ = conn.Close()
 		}
 	}
@@ -81,13 +74,63 @@ func (a *agent) dispatch(ch *channel, conn *os.File) error {
 		err := ch.ok()
 		a.shutdown(time.Duration(q.GraceMS) * time.Millisecond)
 		return err
+	case agentproto.OpSessions:
+		return report(ch, a.sessions.list())
+	case agentproto.OpProcesses:
+		list, err := processes("/proc")
+		if err != nil {
+			return err
+		}
+		return report(ch, list)
+	case agentproto.OpStats:
+		stats, err := a.stats("/proc")
+		if err != nil {
+			return err
+		}
+		return report(ch, []agentproto.GuestStats{stats})
 	}
 	b, err := ch.specification()
 	if err != nil {
 		return err
 	}
+	if q.Op == agentproto.OpSignal {
+		return a.signal(ch, b)
+	}
 	_ = conn.SetReadDeadline(time.Time{})
-	return a.exec(ch, b)
+	defer a.operations.Add(-1)
+	if a.operations.Add(1) > maxOperations {
+		return tooMany()
+	}
+	switch q.Op {
+	case agentproto.OpAttach:
+		return a.attach(ch, b)
+	case agentproto.OpFile:
+		return a.file(ch, b)
+	default:
+		return a.exec(ch, b, q.Detached)
+	}
+}
+
+func tooMany() error {
+	return &agentproto.Error{Kind: agentproto.KindBusy, Message: fmt.Sprintf("%d operations run already", maxOperations)}
+}
+
+// report answers an operation with one frame for each item.
+func report[T any](ch *channel, items []T) error {
+	b := agentproto.NewBatch(ch.conn)
+	for _, item := range items {
+		if err := b.Report(item); err != nil {
+			return err
+		}
+	}
+	if err := b.Frame(agentproto.TypeOK, nil); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	ch.linger(lingerTimeout)
+	return nil
 }
 
 // ok answers an operation, and waits until the host has read that.
@@ -96,26 +139,5 @@ func (c *channel) ok() error {
 		return err
 	}
 	c.linger(lingerTimeout)
-	return nil
-}
-
-// exec runs a program that the host asked for.
-func (a *agent) exec(ch *channel, spec []byte) error {
-	p, err := agentproto.DecodeProgram(spec)
-	if err != nil {
-		return err
-	}
-	if a.stopping.Load() {
-		return &agentproto.Error{Kind: agentproto.KindBusy, Message: "the guest is shutting down"}
-	}
-	proc, failure := program.Start(a.reaper, p)
-	if failure != nil {
-		return failure
-	}
-	if a.stopping.Load() {
-		_ = proc.Signal(int(unix.SIGKILL)) // started beside killAll
-	}
-	s := &stream{ch: ch, proc: proc, idle: execIdle, limit: execLimit}
-	_ = s.run() // the host knows
 	return nil
 }

@@ -24,14 +24,11 @@ type stdinBuffer struct {
 	stopped bool // nobody takes any more: what arrives is thrown away
 }
 
-// newStdinBuffer returns a buffer for which the host has been granted a whole
-// window, or, if closed, nothing.
+// newStdinBuffer returns a buffer for which nothing has been granted yet. Unless it is
+// open, nothing ever is.
 func newStdinBuffer(open bool) *stdinBuffer {
 	b := &stdinBuffer{eof: !open}
 	b.change.L = &b.mu
-	if open {
-		b.granted = agentproto.StdinWindow
-	}
 	return b
 }
 
@@ -60,16 +57,13 @@ func (b *stdinBuffer) put(data []byte) error {
 	return nil
 }
 
-// end marks the end of the input. It fails if that has come before.
-func (b *stdinBuffer) end() error {
+// end marks the end of the input. It may have come before, from a host that was
+// connected then.
+func (b *stdinBuffer) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.eof {
-		return &agentproto.ViolationError{What: "end of standard input after its end"}
-	}
 	b.eof = true
 	b.change.Signal()
-	return nil
 }
 
 // next waits for input and returns some of it, at most 32 KiB, valid until
@@ -104,6 +98,18 @@ func (b *stdinBuffer) took(n int) (grant uint32) {
 	b.granted += b.freed
 	b.freed = 0
 	return grant
+}
+
+// grant returns what a host that connects now may send, and whether it may ever send
+// anything. What was granted to the one before it is void.
+func (b *stdinBuffer) grant() (n uint32, open bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.eof || b.stopped {
+		return 0, false
+	}
+	b.granted, b.freed = agentproto.StdinWindow-b.size, 0
+	return uint32(b.granted), true
 }
 
 // stop throws away what is held and what will still arrive.

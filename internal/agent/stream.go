@@ -7,22 +7,31 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holtvm/holt/internal/agent/program"
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-// outputChunk is how much output is sent at once: a frame of it is exactly the
-// largest packet of Linux's virtio-vsock driver.
-const outputChunk = agentproto.MaxPayload - agentproto.HeaderSize
+const (
+	// outputChunk is how much output is sent at once: a frame of it is exactly the
+	// largest packet of Linux's virtio-vsock driver.
+	outputChunk = agentproto.MaxPayload - agentproto.HeaderSize
+	// firstChunk is how much is read at once of a program that says little, in bytes.
+	firstChunk = 4 << 10
+	// lingerTimeout is how long the host may take to close a finished connection.
+	lingerTimeout = 10 * time.Second
+)
 
-// errHostGone says that the host ended the connection before the program did.
-var errHostGone = errors.New("the host closed the connection")
-
-// stream carries a running program's streams over a channel. It is the same
-// for the main program and for exec.
+// stream is a running program with its streams. It is the same for the main program
+// and for exec. At any time one channel carries the streams, or none; then the last
+// output is kept.
 type stream struct {
-	ch   *channel
 	proc *program.Process
+	// id is what Started calls it.
+	id string
+	// timeout, if not 0, is how long the program may run.
+	timeout time.Duration
 	// ended, if set, is called when the program has ended, before the rest of
 	// its output is sent; flushed, if set, after that and before its exit.
 	ended, flushed func()
@@ -35,26 +44,30 @@ type stream struct {
 
 	stdin    *stdinBuffer
 	draining atomic.Bool
+	done     chan struct{} // closed when exit is set, and sent to whoever is connected
+
+	// mu is held while frames are written. So they are in order, and whoever connects
+	// misses none.
+	mu       sync.Mutex
+	ch       *channel // who is connected
+	kept     backlog  // what was not sent to anybody
+	detached bool     // the program does without a connection
+	over     bool     // exit is set
+	exit     agentproto.Exit
+	endedAt  time.Time // when that was
+	reported bool      // somebody was sent the exit
 }
 
-// run carries the streams, reports the program's exit, and closes the channel.
-// When the host goes first the program is killed, and run returns errHostGone
-// or what the host did wrong.
-func (s *stream) run() error {
-	s.stdin = newStdinBuffer(s.proc.Stdin != nil)
-	defer s.proc.Close()
-	defer s.ch.conn.Close()
-
-	lost := make(chan struct{}) // closed once why is set
-	var why error
-	go func() {
-		why = s.receive()
-		close(lost)
-	}()
-	if err := s.announce(); err != nil {
-		_ = s.ch.conn.Close() // receive finds out
+func newStream(proc *program.Process, id string, spec agentproto.Program) *stream {
+	return &stream{
+		proc: proc, id: id, timeout: time.Duration(spec.TimeoutMS) * time.Millisecond,
+		stdin: newStdinBuffer(proc.Stdin != nil),
+		done:  make(chan struct{}),
 	}
+}
 
+// run carries the streams until the program has ended and its output with it.
+func (s *stream) run() {
 	var input, outputs sync.WaitGroup
 	if s.proc.Stdin != nil {
 		input.Go(s.feed)
@@ -64,17 +77,7 @@ func (s *stream) run() error {
 		outputs.Go(func() { s.carry(agentproto.TypeStderr, s.proc.Stderr) })
 	}
 
-	var gone error
-	select {
-	case <-s.proc.Done():
-	case <-lost:
-		gone = why
-		s.ch.fail(gone)
-		_ = s.ch.conn.Close() // unblocks carry
-		_ = s.proc.Kill()     // it may have ended this moment
-		<-s.proc.Done()
-	}
-
+	exit := s.await()
 	if s.ended != nil {
 		s.ended()
 	}
@@ -83,72 +86,73 @@ func (s *stream) run() error {
 	s.stdin.stop()
 	s.proc.Unblock()
 	input.Wait()
+	s.proc.Close()
 	if s.flushed != nil {
 		s.flushed()
 	}
-	if gone != nil {
-		return gone
+	s.finish(exit)
+	close(s.done)
+}
+
+// await waits for the program's end.
+func (s *stream) await() agentproto.Exit {
+	var timeout <-chan time.Time
+	if s.timeout > 0 {
+		timeout = time.After(s.timeout)
 	}
-	if err := s.ch.out.Exit(s.proc.Exit()); err != nil {
-		return errHostGone
-	}
-	// The host closes when it has read the exit.
+	late := false
 	select {
-	case <-lost:
-	case <-time.After(lingerTimeout):
+	case <-s.proc.Done():
+	case <-timeout:
+		late = s.proc.Kill() == nil // else it ended this moment
+		<-s.proc.Done()
 	}
-	return nil
+	exit := s.proc.Exit()
+	if exit.Signal == int(unix.SIGKILL) {
+		exit.Timeout = late
+		exit.OOM = !s.proc.Killed() && killedForMemory("/dev/kmsg", s.proc.PID)
+	}
+	return exit
 }
 
-// lingerTimeout is how long the host may take to close a finished connection.
-const lingerTimeout = 10 * time.Second
-
-// announce says that the program runs, and grants it input.
-func (s *stream) announce() error {
-	if err := s.ch.out.Started(agentproto.Started{PID: s.proc.PID}); err != nil {
-		return err
-	}
-	if s.proc.Stdin == nil {
-		return nil
-	}
-	return s.ch.out.Credit(agentproto.StdinWindow)
+// finish sets the exit, and sends it to whoever is connected.
+func (s *stream) finish(exit agentproto.Exit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exit, s.over, s.endedAt = exit, true, time.Now()
+	s.report()
 }
 
-// receive does what the host sends, until the connection ends. It never
-// writes and never waits for the program.
-func (s *stream) receive() error {
-	for {
-		f, err := s.ch.in.Next()
-		if err == nil {
-			err = s.handle(f)
-		}
-		if _, ok := errors.AsType[*agentproto.ViolationError](err); ok {
-			return err
-		}
-		if err != nil {
-			return errHostGone
-		}
+// report sends the exit to whoever is connected, who closes after having read it. The
+// caller holds mu.
+func (s *stream) report() {
+	s.reported = s.deliver(func(out *agentproto.Writer) error { return out.Exit(s.exit) })
+	if s.reported {
+		_ = s.ch.conn.SetReadDeadline(time.Now().Add(lingerTimeout)) // sockets have deadlines
 	}
 }
 
-func (s *stream) handle(f agentproto.Frame) error {
-	switch f.Type {
-	case agentproto.TypeStdin:
-		return s.stdin.put(f.Payload)
-	case agentproto.TypeStdinEOF:
-		return s.stdin.end()
-	case agentproto.TypeWinsize:
-		_ = s.proc.Resize(f.WindowSize()) // the program may have ended
-	case agentproto.TypeSignal:
-		n, err := f.Signal()
-		if err != nil {
-			return err
-		}
-		_ = s.proc.Signal(n) // likewise
-	default:
-		return &agentproto.ViolationError{What: "a specification while a program runs"}
+// deliver writes to whoever is connected, and reports whether somebody is. The
+// caller holds mu.
+func (s *stream) deliver(write func(*agentproto.Writer) error) bool {
+	if s.ch == nil {
+		return false
 	}
-	return nil
+	if write(s.ch.out) == nil {
+		return true
+	}
+	_ = s.ch.conn.Close() // its receive notices
+	s.ch = nil
+	return false
+}
+
+// send sends a frame of output, or keeps it.
+func (s *stream) send(t agentproto.Type, payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.deliver(func(out *agentproto.Writer) error { return out.Frame(t, payload) }) {
+		s.kept.add(t, payload)
+	}
 }
 
 // feed gives the program its input.
@@ -161,21 +165,37 @@ func (s *stream) feed() {
 		}
 		partial = b[len(b)-1] != '\n'
 		if _, err := s.proc.Stdin.Write(b); err != nil {
-			s.stdin.stop()
-			_ = s.ch.out.Frame(agentproto.TypeStdinClosed, nil) // receive notices
+			s.refuseInput()
 			return
 		}
-		if n := s.stdin.took(len(b)); n > 0 && s.ch.out.Credit(n) != nil {
-			return
-		}
+		s.took(len(b))
 	}
 	_ = s.proc.EndStdin(partial) // a program that has ended needs no end
 }
 
+// took frees n bytes of input, and lets the host send more.
+func (s *stream) took(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if grant := s.stdin.took(n); grant > 0 {
+		s.deliver(func(out *agentproto.Writer) error { return out.Credit(grant) })
+	}
+}
+
+// refuseInput says that the program takes no more input.
+func (s *stream) refuseInput() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stdin.stop()
+	s.deliver(sendStdinClosed)
+}
+
+func sendStdinClosed(out *agentproto.Writer) error { return out.Frame(agentproto.TypeStdinClosed, nil) }
+
 // carry sends what the program writes to one of its streams. Backpressure is
 // the connection's: while the host does not read, the program's writes block.
 func (s *stream) carry(t agentproto.Type, from *os.File) {
-	buf := make([]byte, outputChunk)
+	buf := make([]byte, firstChunk)
 	left := s.limit
 	for {
 		draining := s.draining.Load()
@@ -183,9 +203,8 @@ func (s *stream) carry(t agentproto.Type, from *os.File) {
 			_ = from.SetReadDeadline(time.Now().Add(s.idle)) // pipes and terminals have deadlines
 		}
 		n, err := from.Read(buf)
-		if n > 0 && s.ch.out.Frame(t, buf[:n]) != nil {
-			_ = s.ch.conn.Close() // receive notices
-			return
+		if n > 0 {
+			s.send(t, buf[:n])
 		}
 		// A terminal ends with EIO.
 		if err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && !draining) {
@@ -195,6 +214,9 @@ func (s *stream) carry(t agentproto.Type, from *os.File) {
 			if left -= int64(n); left <= 0 {
 				return
 			}
+		}
+		if n == len(buf) && n < outputChunk {
+			buf = make([]byte, min(4*n, outputChunk))
 		}
 	}
 }

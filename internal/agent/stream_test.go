@@ -336,12 +336,12 @@ func TestViolations(t *testing.T) {
 				_ = w.Frame(agentproto.TypeStdin, big)
 			}
 		}, "were granted"},
-		{"two ends", true, func(w *agentproto.Writer) {
+		{"input after its end", true, func(w *agentproto.Writer) {
 			_ = w.Frame(agentproto.TypeStdinEOF, nil)
-			_ = w.Frame(agentproto.TypeStdinEOF, nil)
+			_ = w.Frame(agentproto.TypeStdin, big)
 		}, "after its end"},
 		{"signal 65", true, func(w *agentproto.Writer) { _ = w.Signal(65) }, "signal 65"},
-		{"second specification", true, func(w *agentproto.Writer) { _ = w.Program(sh("true")) }, "specification"},
+		{"second specification", true, func(w *agentproto.Writer) { _ = w.Frame(agentproto.TypeSpec, []byte("{}")) }, "specification"},
 		{"unknown frame", true, func(w *agentproto.Writer) { _ = w.Frame(77, nil) }, "type 77"},
 	}
 	for _, tt := range tests {
@@ -351,7 +351,7 @@ func TestViolations(t *testing.T) {
 			w, r := agentproto.NewWriter(host), agentproto.NewReader(host, agentproto.Agent)
 			spec := sh("exec sleep 1000")
 			spec.Stdin = tt.stdin
-			if err := errors.Join(w.Request(agentproto.Request{Op: agentproto.OpExec}), w.Program(spec)); err != nil {
+			if err := w.Ask(agentproto.Request{Op: agentproto.OpExec}, spec); err != nil {
 				t.Fatal(err)
 			}
 			f, err := r.Next()
@@ -403,13 +403,13 @@ func TestPingAndRefusals(t *testing.T) {
 		return f.Type, e
 	}
 	a := &agent{reaper: reaper}
-	if typ, e := ask(a, `{"holt":1,"op":"ping"}`+"\n"); typ != agentproto.TypeOK {
+	if typ, e := ask(a, `{"holt":2,"op":"ping"}`+"\n"); typ != agentproto.TypeOK {
 		t.Errorf("ping: %v", e)
 	}
-	if _, e := ask(a, `{"holt":2,"op":"ping"}`+"\n"); e == nil || e.Kind != agentproto.KindVersion {
+	if _, e := ask(a, `{"holt":9,"op":"ping"}`+"\n"); e == nil || e.Kind != agentproto.KindVersion {
 		t.Errorf("other version: %v", e)
 	}
-	if _, e := ask(a, `{"holt":1,"op":"format"}`+"\n"); e == nil || e.Kind != agentproto.KindProtocol {
+	if _, e := ask(a, `{"holt":2,"op":"format"}`+"\n"); e == nil || e.Kind != agentproto.KindProtocol {
 		t.Errorf("unknown operation: %v", e)
 	}
 	a.stopping.Store(true)
@@ -453,7 +453,7 @@ func TestMainProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if exit := wait(t, s); exit.Code != 9 || out.String() != "main\n" || s.Hello.Kernel == "" {
+	if exit := wait(t, s); exit.Code != 9 || out.String() != "main\n" || s.Hello.Kernel == "" || s.ID != agentproto.MainSession {
 		t.Errorf("%+v %q %+v", exit, &out, s.Hello)
 	}
 	if err := <-result; err != nil || !a.stopping.Load() {

@@ -95,7 +95,7 @@ func listenVsock(port uint32) (*listener, error) {
 		return nil, err
 	}
 	if err = unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: port}); err == nil {
-		err = unix.Listen(fd, 128)
+		err = unix.Listen(fd, maxConnections)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
@@ -108,15 +108,14 @@ func listenVsock(port uint32) (*listener, error) {
 	return &listener{f}, nil
 }
 
-// accept returns the next connection from the host. Any other peer, such as a
-// program in this guest over a loopback transport, is turned away.
-func (l *listener) accept() (*os.File, error) {
+// accept returns the next connection from the host, and its descriptor. Any other
+// peer, such as a program in this guest over a loopback transport, is turned away.
+func (l *listener) accept() (conn *os.File, fd int, err error) {
 	sc, err := l.f.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	for {
-		var fd int
 		var from unix.Sockaddr
 		var aerr error
 		err := sc.Read(func(lfd uintptr) bool {
@@ -124,18 +123,18 @@ func (l *listener) accept() (*os.File, error) {
 			return !errors.Is(aerr, unix.EAGAIN)
 		})
 		if err != nil {
-			return nil, err
+			return nil, -1, err
 		}
 		if errors.Is(aerr, unix.EINTR) || errors.Is(aerr, unix.ECONNABORTED) {
 			continue
 		}
 		if aerr != nil {
-			return nil, aerr
+			return nil, -1, aerr
 		}
 		if vm, ok := from.(*unix.SockaddrVM); !ok || vm.CID != agentproto.HostCID {
 			_ = unix.Close(fd)
 			continue
 		}
-		return os.NewFile(uintptr(fd), "operation"), nil
+		return os.NewFile(uintptr(fd), "operation"), fd, nil
 	}
 }

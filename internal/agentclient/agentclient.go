@@ -85,26 +85,55 @@ func Shutdown(ctx context.Context, conn net.Conn, grace time.Duration) error {
 
 // simple does an operation that is answered with TypeOK.
 func simple(ctx context.Context, conn net.Conn, q agentproto.Request) error {
+	return operate(ctx, conn, q, nil, nil)
+}
+
+// operate does an operation that is answered with TypeReport frames, which each takes,
+// and TypeOK. spec may be nil. It closes conn.
+func operate(ctx context.Context, conn net.Conn, q agentproto.Request, spec specification, each func([]byte) error) error {
 	defer conn.Close()
 	p := newPeer(conn)
 	err := p.during(ctx, func() error {
-		if err := p.out.Request(q); err != nil {
-			return p.writeError(err)
+		if err := p.ask(q, spec); err != nil {
+			return err
 		}
-		f, err := p.in.Next()
-		if err != nil {
-			return lost(err)
+		for {
+			f, err := p.in.Next()
+			if err != nil {
+				return lost(err)
+			}
+			switch {
+			case f.Type == agentproto.TypeOK:
+				return nil
+			case f.Type == agentproto.TypeError:
+				return reported(f)
+			case f.Type != agentproto.TypeReport || each == nil:
+				return unexpected(f)
+			}
+			if err := each(f.Payload); err != nil {
+				return err
+			}
 		}
-		switch f.Type {
-		case agentproto.TypeOK:
-			return nil
-		case agentproto.TypeError:
-			return reported(f)
-		}
-		return unexpected(f)
 	})
 	if err != nil {
 		return fmt.Errorf("agent %s: %w", q.Op, err)
+	}
+	return nil
+}
+
+// specification is what may follow a header line.
+type specification interface{ Validate() error }
+
+// ask sends a header line, and the specification if there is one.
+func (p *peer) ask(q agentproto.Request, spec specification) error {
+	var err error
+	if spec == nil {
+		err = p.out.Request(q)
+	} else {
+		err = p.out.Ask(q, spec)
+	}
+	if err != nil {
+		return p.writeError(err)
 	}
 	return nil
 }

@@ -78,21 +78,12 @@ func Attach(ctx context.Context, conn net.Conn, spec agentproto.Program, out Out
 
 // Exec starts a program over conn, a fresh connection to the agent's service
 // port, and returns when it runs. Errors and ctx are as for Boot. Closing the
-// session before the program has ended kills it.
+// session before the program has ended kills it, unless it was detached.
 func Exec(ctx context.Context, conn net.Conn, spec agentproto.Program, out Output) (*Session, error) {
 	p := newPeer(conn)
 	s := newSession(p, spec, out)
 	err := s.begin(ctx, func() error {
-		if err := spec.Validate(); err != nil {
-			return err
-		}
-		if err := p.out.Request(agentproto.Request{Op: agentproto.OpExec}); err != nil {
-			return p.writeError(err)
-		}
-		if err := p.out.Program(spec); err != nil {
-			return p.writeError(err)
-		}
-		return nil
+		return p.ask(agentproto.Request{Op: agentproto.OpExec}, spec)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("exec in guest: %w", err)

@@ -2,9 +2,13 @@ package agentclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
@@ -25,6 +29,8 @@ type Session struct {
 	Hello agentproto.Hello
 	// PID is the program's process id in the guest, as the agent says.
 	PID int
+	// ID names the session to AttachSession and SignalSession.
+	ID string
 
 	peer  *peer
 	out   Output
@@ -34,8 +40,13 @@ type Session struct {
 	exit agentproto.Exit
 	err  error
 
+	detaching atomic.Bool
 	closeOnce sync.Once
 }
+
+// ErrDetached is what Wait returns of a session that was detached: the program goes on
+// without it.
+var ErrDetached = errors.New("the session was detached, and its program runs on")
 
 func newSession(p *peer, spec agentproto.Program, out Output) *Session {
 	if out.Stdout == nil {
@@ -73,7 +84,7 @@ func (s *Session) awaitStart() error {
 	switch f.Type {
 	case agentproto.TypeStarted:
 		started, err := agentproto.DecodeStarted(f.Payload)
-		s.PID = started.PID
+		s.PID, s.ID = started.PID, started.Session
 		return err
 	case agentproto.TypeError:
 		return reported(f)
@@ -112,6 +123,11 @@ func (s *Session) frames() (agentproto.Exit, error) {
 			s.stdin.end(io.ErrClosedPipe)
 		case agentproto.TypeExit:
 			return agentproto.DecodeExit(f.Payload)
+		case agentproto.TypeOK:
+			if !s.detaching.Load() {
+				return agentproto.Exit{}, unexpected(f)
+			}
+			return agentproto.Exit{}, ErrDetached
 		case agentproto.TypeError:
 			return agentproto.Exit{}, reported(f)
 		default:
@@ -140,8 +156,28 @@ func (s *Session) Resize(rows, cols uint16) error {
 	return s.peer.out.WindowSize(agentproto.WindowSize{Rows: rows, Cols: cols})
 }
 
+// Detach ends the session and leaves its program running: the agent keeps the last of
+// its output, and its input stays open, for AttachSession. Output that has arrived by
+// then is still written, so Detach waits for the writers, and must not be called by
+// one. A program that ended meanwhile is no error: Wait tells the two apart. The main
+// program cannot be detached.
+func (s *Session) Detach() error {
+	if !s.detaching.Swap(true) {
+		_ = s.peer.conn.SetReadDeadline(time.Now().Add(Patience))
+		// A connection that is broken ends by itself.
+		if err := s.stdin.detach(); errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = s.Close()
+		}
+	}
+	<-s.done
+	if s.err != nil && !errors.Is(s.err, ErrDetached) {
+		return s.err
+	}
+	return nil
+}
+
 // Wait waits for the program's end. All its output has been written by then.
-// The error is ErrLost if the guest went away first, *agentproto.Error if the
+// The error is ErrDetached after a Detach that came before, ErrLost if the guest went away first, *agentproto.Error if the
 // agent gave up, *agentproto.ViolationError if the guest misbehaved, or that of
 // an output writer.
 func (s *Session) Wait() (agentproto.Exit, error) {
@@ -152,8 +188,8 @@ func (s *Session) Wait() (agentproto.Exit, error) {
 // Done is closed when Wait would return at once.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Close ends the session. A program that still runs is killed by the agent,
-// and if it is the main program the guest powers off.
+// Close ends the session. A program that still runs is killed by the agent, unless it
+// was detached, and if it is the main program the guest powers off.
 func (s *Session) Close() error {
 	var err error
 	s.closeOnce.Do(func() { err = s.peer.conn.Close() })

@@ -76,6 +76,17 @@ func (s *stdin) Close() error {
 	return nil
 }
 
+// detach ends the writing, and then the host's part in the session.
+func (s *stdin) detach() error {
+	s.end(io.ErrClosedPipe) // a Write that waits for credit gives up
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.out.Frame(agentproto.TypeDetach, nil); err != nil {
+		return fmt.Errorf("detach: %w", err)
+	}
+	return nil
+}
+
 // end makes writes fail with err and reports whether it was the first to.
 func (s *stdin) end(err error) bool {
 	s.mu.Lock()

@@ -10,7 +10,7 @@ package agentproto
 
 // Version is the protocol version this package speaks. Both ends say theirs in
 // the first message and neither speaks to another version.
-const Version = 1
+const Version = 2
 
 // Vsock addresses.
 const (
@@ -35,6 +35,9 @@ const (
 	MaxPayload = 64 << 10
 	// MaxReport bounds the JSON payload of a started, exit or error frame.
 	MaxReport = 8 << 10
+	// MaxEntry bounds the JSON payload of an entry or report frame. The longest
+	// path, all of it escaped, fits.
+	MaxEntry = 64 << 10
 	// MaxMessage bounds the text of an Error.
 	MaxMessage = 4 << 10
 	// StdinWindow is how much standard input the agent grants at first, and

@@ -23,6 +23,9 @@ const (
 	TypeWinsize Type = 4
 	// TypeSignal carries the number of a signal for the program.
 	TypeSignal Type = 5
+	// TypeDetach leaves the program of an exec running without a connection; it is
+	// the last frame that the host sends.
+	TypeDetach Type = 6
 )
 
 // Frames that the agent sends.
@@ -47,6 +50,18 @@ const (
 	// TypeOK answers an operation that has no other answer. It is the last
 	// frame.
 	TypeOK Type = 24
+	// TypeReport carries one part of an answer, as JSON.
+	TypeReport Type = 25
+)
+
+// Frames of files, which both ends send.
+const (
+	// TypeEntry carries an Entry, which says what comes next in a tree.
+	TypeEntry Type = 32
+	// TypeData carries bytes of a file.
+	TypeData Type = 33
+	// TypeEnd ends the data of a file, and after the last entry the tree.
+	TypeEnd Type = 34
 )
 
 // Sender is one end of a connection, as the sender of frames.
@@ -61,8 +76,15 @@ const (
 // lengths returns the least and greatest payload of a frame of type t sent by
 // s, and whether s may send it at all.
 func (s Sender) lengths(t Type) (least, most uint32, ok bool) {
-	if t == TypeError {
+	switch t {
+	case TypeError:
 		return 2, MaxReport, true
+	case TypeEntry:
+		return 2, MaxEntry, true
+	case TypeData:
+		return 1, MaxPayload, true
+	case TypeEnd:
+		return 0, 0, true
 	}
 	if s == Host {
 		switch t {
@@ -70,7 +92,7 @@ func (s Sender) lengths(t Type) (least, most uint32, ok bool) {
 			return 2, MaxSpec, true
 		case TypeStdin:
 			return 1, MaxPayload, true
-		case TypeStdinEOF:
+		case TypeStdinEOF, TypeDetach:
 			return 0, 0, true
 		case TypeWinsize, TypeSignal:
 			return 4, 4, true
@@ -82,6 +104,8 @@ func (s Sender) lengths(t Type) (least, most uint32, ok bool) {
 		return 1, MaxPayload, true
 	case TypeStarted, TypeExit:
 		return 2, MaxReport, true
+	case TypeReport:
+		return 2, MaxEntry, true
 	case TypeCredit:
 		return 4, 4, true
 	case TypeStdinClosed, TypeOK:

@@ -1,5 +1,7 @@
 package agentproto
 
+import "slices"
+
 // Hello is the header line with which the agent opens the boot connection.
 type Hello struct {
 	// Holt is the protocol version.
@@ -53,7 +55,27 @@ const (
 	// OpShutdown is answered with TypeOK; then every process gets SIGTERM and,
 	// after the grace, SIGKILL. The main program's end is reported as ever.
 	OpShutdown Op = "shutdown"
+	// OpAttach connects to a session that an exec left running: a TypeSpec frame
+	// with an Attach follows, and then the connection is as that of OpExec.
+	OpAttach Op = "attach"
+	// OpSessions lists the sessions of exec: a TypeReport frame with a Session for
+	// each, then TypeOK.
+	OpSessions Op = "sessions"
+	// OpSignal signals a session: a TypeSpec frame with a SessionSignal follows.
+	// It is answered with TypeOK.
+	OpSignal Op = "signal"
+	// OpProcesses lists the guest's processes: a TypeReport frame with a ProcessInfo
+	// for each, then TypeOK.
+	OpProcesses Op = "processes"
+	// OpStats is answered with a TypeReport frame with a GuestStats, then TypeOK.
+	OpStats Op = "stats"
+	// OpFile works on the guest's files: a TypeSpec frame with a FileRequest
+	// follows.
+	OpFile Op = "file"
 )
+
+// ops are the operations that there are.
+var ops = []Op{OpExec, OpPing, OpShutdown, OpAttach, OpSessions, OpSignal, OpProcesses, OpStats, OpFile}
 
 // MaxGraceMS bounds Request.GraceMS: one hour.
 const MaxGraceMS = 3600 * 1000
@@ -68,6 +90,9 @@ type Request struct {
 	// GraceMS is for OpShutdown: the milliseconds between SIGTERM and SIGKILL,
 	// 0 to MaxGraceMS.
 	GraceMS int64 `json:"grace_ms,omitempty"`
+	// Detached is for OpExec: the program runs without a connection. TypeStarted is
+	// followed by TypeOK.
+	Detached bool `json:"detached,omitempty"`
 }
 
 // Request writes the header line of an operation.
@@ -95,10 +120,11 @@ func DecodeRequest(b []byte) (Request, error) {
 	if err := unmarshal("request", b, &q, true); err != nil {
 		return q, err
 	}
-	switch q.Op {
-	case OpExec, OpPing, OpShutdown:
-	default:
+	if !slices.Contains(ops, q.Op) {
 		return q, violation("request: unknown operation %.64q", q.Op)
+	}
+	if q.Detached && q.Op != OpExec {
+		return q, violation("request: %s cannot be detached", q.Op)
 	}
 	if q.GraceMS < 0 || q.GraceMS > MaxGraceMS {
 		return q, violation("request: grace_ms %d is not 0 to %d", q.GraceMS, MaxGraceMS)

@@ -17,17 +17,25 @@ const (
 	MaxStrings = 32 << 10
 	// NumRlimits is the number of Linux's resources: RLIMIT_* are 0 to 15.
 	NumRlimits = 16
+	// MaxTimeoutMS bounds Program.TimeoutMS: a year, in milliseconds.
+	MaxTimeoutMS = 365 * 24 * 3600 * 1000
 )
 
 // Program is a program to start, in the guest's root.
 type Program struct {
 	// Path is the executable: absolute, relative to Cwd if it has a slash, or
-	// a bare name that is looked up in the PATH of Env.
-	Path string `json:"path"`
+	// a bare name that is looked up in the PATH of Env. It may be empty with Login.
+	Path string `json:"path,omitempty"`
+	// Login makes it a login shell: its argv[0] begins with a hyphen, an empty Cwd is
+	// the user's home if that exists, and an empty Path is the shell of the user's
+	// entry in /etc/passwd, or else that of /bin/sh, /bin/bash and /bin/ash that
+	// exists.
+	Login bool `json:"login,omitempty"`
 	// Args are the arguments after argv[0], which is Path.
 	Args []string `json:"args,omitempty"`
 	// Env holds KEY=VALUE; the last of a key wins. The agent adds PATH, HOME,
-	// HOSTNAME and, with a terminal, TERM where they are missing.
+	// HOSTNAME and, with a terminal, TERM where they are missing; USER too if a User
+	// with a name is given, or Login, and SHELL with Login.
 	Env []string `json:"env,omitempty"`
 	// Cwd is the working directory, absolute; empty means "/". It must exist.
 	Cwd string `json:"cwd,omitempty"`
@@ -40,6 +48,9 @@ type Program struct {
 	Window WindowSize `json:"window,omitzero"`
 	// Stdin connects standard input; else it is /dev/null.
 	Stdin bool `json:"stdin,omitempty"`
+	// TimeoutMS is the time after which the agent kills the program and its process
+	// group, in milliseconds, at most MaxTimeoutMS; 0 is none.
+	TimeoutMS int64 `json:"timeout_ms,omitempty"`
 	// Rlimits replace the guest's defaults.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
 }
@@ -64,7 +75,7 @@ type Rlimit struct {
 func (p Program) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if p.Path == "" || len(p.Path) > MaxPath || !textOK(p.Path) {
+	if p.Path == "" && !p.Login || len(p.Path) > MaxPath || !textOK(p.Path) {
 		bad("path %.80q: must be 1 to %d bytes of UTF-8 without NUL", p.Path, MaxPath)
 	}
 	if p.Cwd != "" && (len(p.Cwd) > MaxPath || !textOK(p.Cwd) || !path.IsAbs(p.Cwd)) {
@@ -72,6 +83,9 @@ func (p Program) Validate() error {
 	}
 	if len(p.User) > 256 || !textOK(p.User) {
 		bad("user %.80q: must be at most 256 bytes of UTF-8 without NUL", p.User)
+	}
+	if p.TimeoutMS < 0 || p.TimeoutMS > MaxTimeoutMS {
+		bad("timeout_ms %d: must be 0 to %d", p.TimeoutMS, int64(MaxTimeoutMS))
 	}
 	if len(p.Args) > MaxStrings || len(p.Env) > MaxStrings {
 		bad("args and env: %d and %d: at most %d each", len(p.Args), len(p.Env), MaxStrings)

@@ -17,24 +17,34 @@ type Reader struct {
 	buf  []byte // grows to the largest payload seen, never past MaxSpec
 }
 
+// readBuffer is how much a Reader reads ahead, in bytes: enough for many small frames.
+// The agent has hundreds of them, and the rest of a large frame is read past it.
+const readBuffer = 16 << 10
+
 // NewReader returns a Reader of r, at whose other end sits the given sender.
 func NewReader(r io.Reader, from Sender) *Reader {
-	return &Reader{from: from, r: bufio.NewReaderSize(r, MaxLine)}
+	return &Reader{from: from, r: bufio.NewReaderSize(r, readBuffer)}
 }
 
-// line reads one header line, without its newline. It is valid until the next
-// read. io.EOF means that the connection ended before the first byte.
+// line reads one header line, without its newline. io.EOF means that the connection
+// ended before the first byte.
 func (r *Reader) line() ([]byte, error) {
-	b, err := r.r.ReadSlice('\n')
-	switch {
-	case errors.Is(err, bufio.ErrBufferFull):
-		return nil, violation("header line is longer than %d bytes", MaxLine)
-	case errors.Is(err, io.EOF) && len(b) > 0:
-		return nil, io.ErrUnexpectedEOF
-	case err != nil:
-		return nil, err
+	var line []byte
+	for {
+		b, err := r.r.ReadSlice('\n')
+		line = append(line, b...)
+		switch {
+		case len(line) > MaxLine || errors.Is(err, bufio.ErrBufferFull) && len(line) == MaxLine:
+			return nil, violation("header line is longer than %d bytes", MaxLine)
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return nil, io.ErrUnexpectedEOF
+		case err != nil:
+			return nil, err
+		}
+		return line[:len(line)-1], nil
 	}
-	return b[:len(b)-1], nil
 }
 
 // Next reads one frame. A type that the sender may not send, a length that the

@@ -4,6 +4,8 @@ package agentproto
 type Started struct {
 	// PID is the program's process id in the guest.
 	PID int `json:"pid"`
+	// Session is the id of the session that OpExec made, or MainSession.
+	Session string `json:"session,omitempty"`
 }
 
 // Exit is the payload of TypeExit: how a program ended.
@@ -14,6 +16,12 @@ type Exit struct {
 	Signal int `json:"signal,omitempty"`
 	// Core says that the kernel dumped core.
 	Core bool `json:"core,omitempty"`
+	// Timeout says that the agent killed the program for its TimeoutMS. Signal is
+	// SIGKILL then.
+	Timeout bool `json:"timeout,omitempty"`
+	// OOM says that the guest's kernel killed the program for lack of memory. Signal
+	// is SIGKILL then. It is found in the kernel's log, so it may be missing.
+	OOM bool `json:"oom,omitempty"`
 }
 
 // Status is the exit status that a shell would give: 128+Signal for a program
@@ -30,12 +38,21 @@ type ErrorKind string
 
 // The kinds of Error.
 const (
-	// KindNotFound: the program, its interpreter or its working directory does
-	// not exist in the guest.
+	// KindNotFound: the program, its interpreter or its working directory, or the
+	// file, does not exist in the guest.
 	KindNotFound ErrorKind = "not_found"
 	// KindNotExecutable: the program or its working directory exists and
 	// cannot be used.
 	KindNotExecutable ErrorKind = "not_executable"
+	// Kinds of operations on files: it exists already, is not permitted, is no
+	// directory, is one, has something in it, the file system is full, or read-only.
+	KindExists     ErrorKind = "exists"
+	KindPermission ErrorKind = "permission"
+	KindNotDir     ErrorKind = "not_dir"
+	KindIsDir      ErrorKind = "is_dir"
+	KindNotEmpty   ErrorKind = "not_empty"
+	KindNoSpace    ErrorKind = "no_space"
+	KindReadOnly   ErrorKind = "read_only"
 	// KindMount: a file system could not be mounted.
 	KindMount ErrorKind = "mount"
 	// KindModule: a kernel module could not be loaded.
@@ -76,10 +93,31 @@ func (e *Error) Status() int {
 	}
 }
 
-// DecodeStarted decodes the payload of TypeStarted.
+// check says why e is no way to end.
+func (e Exit) check() error {
+	if e.Code < 0 || e.Code > 255 || e.Signal < 0 || e.Signal > MaxSignal || (e.Signal != 0 && e.Code != 0) ||
+		(e.Timeout || e.OOM) && e.Signal != sigkill {
+		return violation("exit: code %d with signal %d (timeout %v, oom %v) is no exit status", e.Code, e.Signal, e.Timeout, e.OOM)
+	}
+	return nil
+}
+
+// sigkill is Linux's number, also where this is compiled for another system.
+const sigkill = 9
+
+// DecodeStarted decodes the payload of TypeStarted. A session that has no id's form
+// is a ViolationError.
 func DecodeStarted(b []byte) (Started, error) {
 	var s Started
-	return s, unmarshal("started", b, &s, false)
+	if err := unmarshal("started", b, &s, false); err != nil {
+		return s, err
+	}
+	if s.Session != "" {
+		if err := checkSession(s.Session); err != nil {
+			return s, violation("started: %v", err)
+		}
+	}
+	return s, nil
 }
 
 // DecodeExit decodes the payload of TypeExit. Numbers that no process ends
@@ -89,10 +127,7 @@ func DecodeExit(b []byte) (Exit, error) {
 	if err := unmarshal("exit", b, &e, false); err != nil {
 		return e, err
 	}
-	if e.Code < 0 || e.Code > 255 || e.Signal < 0 || e.Signal > MaxSignal || (e.Signal != 0 && e.Code != 0) {
-		return e, violation("exit: code %d with signal %d is no exit status", e.Code, e.Signal)
-	}
-	return e, nil
+	return e, e.check()
 }
 
 // DecodeError decodes the payload of TypeError. A kind that is not known here
@@ -107,7 +142,8 @@ func DecodeError(b []byte) (*Error, error) {
 		return nil, violation("error: message of %d bytes, at most %d", len(e.Message), MaxMessage)
 	}
 	switch e.Kind {
-	case KindNotFound, KindNotExecutable, KindMount, KindModule, KindInvalid, KindBusy, KindVersion, KindProtocol:
+	case KindNotFound, KindNotExecutable, KindMount, KindModule, KindInvalid, KindBusy, KindVersion, KindProtocol,
+		KindExists, KindPermission, KindNotDir, KindIsDir, KindNotEmpty, KindNoSpace, KindReadOnly:
 	default:
 		e.Kind = KindInternal
 	}

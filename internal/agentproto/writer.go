@@ -24,9 +24,7 @@ func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 func (w *Writer) Frame(t Type, payload []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.buf = append(w.buf[:0], byte(t), 0, 0, 0)
-	w.buf = binary.LittleEndian.AppendUint32(w.buf, uint32(len(payload)))
-	w.buf = append(w.buf, payload...)
+	w.buf = append(appendHeader(w.buf[:0], t, len(payload)), payload...)
 	_, err := w.w.Write(w.buf)
 	if cap(w.buf) > 2*MaxPayload {
 		w.buf = nil // a large specification is sent once
@@ -81,24 +79,29 @@ func (w *Writer) BootSpec(s BootSpec) error {
 	return w.json(TypeSpec, s, MaxSpec)
 }
 
-// Program writes a TypeSpec frame. It fails when p is not valid or its JSON is
-// larger than MaxSpec.
-func (w *Writer) Program(p Program) error {
-	if err := p.Validate(); err != nil {
+func (w *Writer) json(t Type, v any, limit int) error {
+	b, err := encode(t, v, limit)
+	if err != nil {
 		return err
 	}
-	return w.json(TypeSpec, p, MaxSpec)
+	return w.Frame(t, b)
 }
 
-func (w *Writer) json(t Type, v any, limit int) error {
+// appendHeader appends the header of a frame to buf.
+func appendHeader(buf []byte, t Type, size int) []byte {
+	return binary.LittleEndian.AppendUint32(append(buf, byte(t), 0, 0, 0), uint32(size))
+}
+
+// encode returns v as the payload of a frame, at most limit bytes of JSON.
+func encode(t Type, v any, limit int) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("encode frame of type %d: %w", t, err)
+		return nil, fmt.Errorf("encode frame of type %d: %w", t, err)
 	}
 	if len(b) > limit {
-		return fmt.Errorf("encode frame of type %d: %d bytes, at most %d fit", t, len(b), limit)
+		return nil, fmt.Errorf("encode frame of type %d: %d bytes, at most %d fit", t, len(b), limit)
 	}
-	return w.Frame(t, b)
+	return b, nil
 }
 
 func (w *Writer) line(v any) error {

@@ -11,7 +11,7 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // environment returns the program's environment: that of spec, in which the
-// last of a key wins, and what is missing of PATH, HOME, HOSTNAME and TERM.
+// last of a key wins, and what is missing of PATH, HOME, HOSTNAME, TERM, USER and SHELL.
 func environment(spec agentproto.Program, who user) []string {
 	env := make([]string, 0, len(spec.Env)+4)
 	at := make(map[string]int, len(spec.Env)+4)
@@ -30,6 +30,14 @@ func environment(spec agentproto.Program, who user) []string {
 	}
 	if spec.TTY {
 		set("TERM", "TERM=xterm")
+	}
+	if who.name != "" && (who.set || spec.Login) {
+		set("USER", "USER="+who.name)
+	}
+	if spec.Login {
+		if shell, e := loginShell(who); e == nil {
+			set("SHELL", "SHELL="+shell)
+		}
 	}
 	for _, kv := range spec.Env {
 		key, _, _ := strings.Cut(kv, "=")

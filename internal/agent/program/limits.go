@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,17 +16,6 @@ import (
 // ShimArg0 is the argv[0] under which this executable must call RunShim and do
 // nothing else.
 const ShimArg0 = "holt-agent-limits"
-
-// SetDefaultLimits gives this process, and so what it starts, the limits that
-// programs expect: 1024 open files, which a program may raise to 1048576, as
-// container tools have it. Going through package syscall also stops the Go
-// runtime from restoring its own idea of the limit in children.
-func SetDefaultLimits() error {
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 1024, Max: 1 << 20}); err != nil {
-		return fmt.Errorf("set limit of open files: %w", err)
-	}
-	return nil
-}
 
 // shimOrder is what the agent tells the shim.
 type shimOrder struct {
@@ -43,6 +33,9 @@ type shimOrder struct {
 // be set in between by this process, since syscall.ForkExec executes at once,
 // and they must never be set on this process: it is pid 1.
 func (l launch) startLimited(r *Reaper, limits []agentproto.Rlimit) (int, *child, error) {
+	if !slices.ContainsFunc(limits, func(l agentproto.Rlimit) bool { return l.Resource == unix.RLIMIT_NOFILE }) {
+		limits = append(slices.Clip(limits), filesLimit())
+	}
 	order, err := json.Marshal(shimOrder{
 		Path: l.path, Cwd: l.cwd, Rlimits: limits,
 		SetUser: l.who.set, UID: l.who.uid, GID: l.who.gid, Groups: l.who.groups,
@@ -57,7 +50,7 @@ func (l launch) startLimited(r *Reaper, limits []agentproto.Rlimit) (int, *child
 	a := l.attr()
 	a.Dir = "/" // the user may be refused a directory that root is not
 	a.Files = append(a.Files, uintptr(p[1]))
-	pid, c, err := r.start("/proc/self/exe", append([]string{ShimArg0, string(order)}, l.argv...), a)
+	pid, c, err := r.start("/proc/self/exe", append([]string{ShimArg0, string(order)}, l.argv...), a, true)
 	_ = unix.Close(p[1])
 	report := os.NewFile(uintptr(p[0]), "shim report")
 	defer report.Close()

@@ -87,7 +87,7 @@ func startError(p, cwd string, err error) *agentproto.Error {
 
 // interpreter returns what a script names after "#!", or "".
 func interpreter(p string) string {
-	f, err := os.Open(p)
+	f, err := openRegular(p)
 	if err != nil {
 		return ""
 	}

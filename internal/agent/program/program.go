@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 type Process struct {
 	// PID is the process id, and the id of its session and process group.
 	PID int
+	// Argv is what the program was called with.
+	Argv []string
 	// Stdin is the writing end of standard input, nil when it is /dev/null.
 	Stdin *os.File
 	// Stdout is the reading end of standard output, or the terminal.
@@ -31,6 +34,7 @@ type Process struct {
 	tty    bool
 	reaper *Reaper
 	child  *child
+	killed atomic.Bool
 }
 
 // Start starts the program that spec describes. Its error says what a user got
@@ -44,20 +48,17 @@ func Start(r *Reaper, spec agentproto.Program) (*Process, *agentproto.Error) {
 	if err != nil {
 		return nil, &agentproto.Error{Kind: agentproto.KindInvalid, Message: err.Error()}
 	}
-	cwd := spec.Cwd
-	if cwd == "" {
-		cwd = "/"
-	}
+	cwd := directory(spec, who)
 	if e := checkCwd(cwd); e != nil {
 		return nil, e
 	}
 	env := environment(spec, who)
-	path, e := lookPath(spec.Path, cwd, getenv(env, "PATH"))
+	path, arg0, e := executable(spec, who, cwd, getenv(env, "PATH"))
 	if e != nil {
 		return nil, e
 	}
 
-	s, err := openStdio(spec)
+	s, err := r.openStdio(spec)
 	if err != nil {
 		return nil, internal(fmt.Errorf("open standard streams: %w", err))
 	}
@@ -67,13 +68,13 @@ func Start(r *Reaper, spec agentproto.Program) (*Process, *agentproto.Error) {
 		s.chown(who.uid)
 	}
 
-	l := launch{path: path, argv: append([]string{spec.Path}, spec.Args...), env: env, cwd: cwd, who: who, tty: spec.TTY, stdio: s}
+	l := launch{path: path, argv: append([]string{arg0}, spec.Args...), env: env, cwd: cwd, who: who, tty: spec.TTY, stdio: s}
 	pid, c, err := l.start(r, spec.Rlimits)
 	if err != nil {
 		s.closeParent()
 		return nil, startError(path, cwd, err)
 	}
-	return &Process{PID: pid, Stdin: s.in, Stdout: s.out, Stderr: s.err, tty: spec.TTY, reaper: r, child: c}, nil
+	return &Process{PID: pid, Argv: l.argv, Stdin: s.in, Stdout: s.out, Stderr: s.err, tty: spec.TTY, reaper: r, child: c}, nil
 }
 
 // launch is everything that decides how a process is executed.
@@ -106,7 +107,11 @@ func (l launch) start(r *Reaper, limits []agentproto.Rlimit) (int, *child, error
 	if l.who.set {
 		a.Sys.Credential = &syscall.Credential{Uid: l.who.uid, Gid: l.who.gid, Groups: l.who.groups}
 	}
-	return r.start(l.path, l.argv, a)
+	pid, c, err := r.start(l.path, l.argv, a, false)
+	if errors.Is(err, errRaised) {
+		return l.startLimited(r, nil)
+	}
+	return pid, c, err
 }
 
 // Done is closed when the program has ended.
@@ -115,15 +120,20 @@ func (p *Process) Done() <-chan struct{} { return p.child.done }
 // Exit says how the program ended. It is valid once Done is closed.
 func (p *Process) Exit() agentproto.Exit { return p.child.exit }
 
-// Signal sends a signal to the program. It fails when the program has ended.
-func (p *Process) Signal(n int) error {
-	return p.reaper.signal(p.PID, unix.Signal(n), false)
+// Signal sends a signal to the program or, with group, to its process group. It
+// fails with ESRCH when the program has ended.
+func (p *Process) Signal(n int, group bool) error {
+	if n == int(unix.SIGKILL) {
+		p.killed.Store(true)
+	}
+	return p.reaper.signal(p.PID, unix.Signal(n), group)
 }
 
 // Kill ends the program and what is left in its process group at once.
-func (p *Process) Kill() error {
-	return p.reaper.signal(p.PID, unix.SIGKILL, true)
-}
+func (p *Process) Kill() error { return p.Signal(int(unix.SIGKILL), true) }
+
+// Killed reports whether Signal or Kill has sent SIGKILL.
+func (p *Process) Killed() bool { return p.killed.Load() }
 
 // Resize sets the terminal's size. Without a terminal it does nothing.
 func (p *Process) Resize(s agentproto.WindowSize) error {

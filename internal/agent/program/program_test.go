@@ -326,7 +326,7 @@ func TestReaperRace(t *testing.T) {
 				if p.Exit().Code != i {
 					t.Errorf("exit %+v, want %d", p.Exit(), i)
 				}
-				if err := p.Signal(15); err != unix.ESRCH {
+				if err := p.Signal(15, false); err != unix.ESRCH {
 					t.Errorf("signal after the end: %v", err)
 				}
 				p.Close()

@@ -3,6 +3,7 @@ package program
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ type Reaper struct {
 	mu       sync.Mutex
 	children map[int]*child
 	wake     chan struct{} // has an element when there may be a child again
+	raised   atomic.Bool   // this process may have more files open than its children. Set under mu
+
+	opening sync.Mutex // held while the streams of a program are opened
 }
 
 type child struct {
@@ -74,10 +78,17 @@ func (r *Reaper) reapAll() {
 	}
 }
 
-// start forks and executes path and makes the child known.
-func (r *Reaper) start(path string, argv []string, attr *syscall.ProcAttr) (int, *child, error) {
+// errRaised says that a child would inherit the raised limit of open files.
+var errRaised = errors.New("the limit of open files is raised")
+
+// start forks and executes path and makes the child known. It fails with errRaised
+// unless the child sets its own limit of open files.
+func (r *Reaper) start(path string, argv []string, attr *syscall.ProcAttr, limited bool) (int, *child, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.raised.Load() && !limited {
+		return 0, nil, errRaised
+	}
 	pid, err := syscall.ForkExec(path, argv, attr)
 	if err != nil {
 		return 0, nil, err

@@ -34,9 +34,9 @@ func openStdio(spec agentproto.Program) (s *stdio, err error) {
 			return s, err
 		}
 	} else {
-		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := openNull("/dev/null")
 		if err != nil {
-			return s, fmt.Errorf("open /dev/null: %w", err)
+			return s, err
 		}
 		s.give(fd, 0)
 	}
@@ -45,6 +45,20 @@ func openStdio(spec agentproto.Program) (s *stdio, err error) {
 	}
 	s.err, err = s.pipe(2)
 	return s, err
+}
+
+// openNull opens a program's empty input, at name. A FIFO that a program of the guest has
+// put there is not waited for.
+func openNull(name string) (int, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", name, err)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil { // programs expect that
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("set %s blocking: %w", name, err)
+	}
+	return fd, nil
 }
 
 func (s *stdio) openTerminal(spec agentproto.Program) error {

@@ -19,6 +19,8 @@ type user struct {
 	uid, gid uint32
 	groups   []uint32
 	home     string
+	name     string // and shell are empty without an entry in /etc/passwd
+	shell    string
 }
 
 // lookupUser resolves "", "name", "uid", "name:group" and the like against the
@@ -49,7 +51,10 @@ func lookupUserIn(spec, passwdFile, groupFile string) (user, error) {
 		if !ok || !ok2 {
 			return who, fmt.Errorf("user %q: its entry in %s has no valid ids", spec, passwdFile)
 		}
-		who.uid, who.gid, who.home = uid, gid, account[5]
+		who.uid, who.gid, who.home, who.name = uid, gid, account[5], account[0]
+		if len(account) > 6 {
+			who.shell = account[6]
+		}
 	case isNumber:
 		who.uid = id
 	default:
@@ -107,10 +112,25 @@ func memberships(groups [][]string, name string) []uint32 {
 	return ids
 }
 
+// UserNames returns the names of users by their ids, by the guest's /etc/passwd.
+func UserNames() (map[uint32]string, error) {
+	passwd, err := readAccounts("/etc/passwd")
+	names := make(map[uint32]string, len(passwd))
+	for _, f := range passwd {
+		if len(f) < 3 {
+			continue
+		}
+		if id, ok := number(f[2]); ok && names[id] == "" {
+			names[id] = f[0]
+		}
+	}
+	return names, err
+}
+
 // readAccounts returns the colon-separated fields of each line. A file that is
 // missing has none: a minimal root has no accounts.
 func readAccounts(file string) ([][]string, error) {
-	f, err := os.Open(file)
+	f, err := openRegular(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
