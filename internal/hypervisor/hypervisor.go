@@ -91,4 +91,25 @@ type VM interface {
 	// and what emulates them. A guest that makes no progress shows itself by
 	// it. It stays readable after Done.
 	CPUTime() time.Duration
+	// PowerButton presses the machine's power button and returns. What comes of it
+	// is the guest's choice. It is an error when the machine has ended.
+	PowerButton() error
+	// Stats is what else the machine did so far.
+	Stats() Stats
+}
+
+// Stats is what a machine did so far, as far as its backend knows.
+type Stats struct {
+	// Exits counts how often the vCPUs left the guest for their monitor, by why they
+	// did, in KVM's words: "io", "mmio" and rarer ones. It is nil under emulation.
+	Exits map[string]uint64
+	// KernelExits is how often the vCPUs left the guest for anybody, most of all for
+	// the host's kernel. Some of these are in KernelExitsByKind, too, whose kinds
+	// ("halt", "irq", "io" and others) may overlap, and are KVM's to count or not.
+	// Both are zero where the kernel does not tell, and once the machine has ended.
+	KernelExits       uint64
+	KernelExitsByKind map[string]uint64
+	// Processes are the IDs of the running processes, besides this one, in which
+	// the machine lives.
+	Processes []int
 }

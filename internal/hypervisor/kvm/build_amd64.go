@@ -133,7 +133,12 @@ func (m *machine) addVCPUs(dev *kvmapi.Device, spec hypervisor.Machine, entry bo
 		if err != nil {
 			return err
 		}
-		m.vcpus = append(m.vcpus, &vcpu{id: id, api: api})
+		c := &vcpu{id: id, api: api}
+		m.vcpus = append(m.vcpus, c)
+		// Now: once the vCPU runs, KVM answers no question before it has left the guest.
+		if c.stats, err = api.StatsFD(); err != nil {
+			m.log.Debug("exits are not counted", "error", err)
+		}
 		if id == 0 {
 			if p.tscKHz, err = api.TSCKHz(); err != nil {
 				m.log.Debug("the processor's TSC frequency is not known", "error", err)

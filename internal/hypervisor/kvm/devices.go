@@ -42,6 +42,9 @@ func (m *machine) addDevices(spec hypervisor.Machine) error {
 		return err
 	}
 	m.uart = serial.New(out, line.raise)
+	if m.button, err = m.addInterrupt(powerButtonGSI); err != nil {
+		return err
+	}
 	m.ports.add(serialPort, serialPorts, comPort{m.uart})
 	m.ports.add(powerPort, powerPorts, power{m.end})
 	m.ports.add(pciAddressPort, pciAddressPorts, &pciAddress{})

@@ -10,7 +10,9 @@ import (
 // exit does what the guest wants of its monitor. It reports whether the vCPU
 // goes on.
 func (m *machine) exit(c *vcpu) bool {
-	switch reason := c.api.ExitReason(); reason {
+	reason := c.api.ExitReason()
+	c.exits.add(reason)
+	switch reason {
 	case kvmapi.ExitIO:
 		m.portIO(c.api.IO())
 	case kvmapi.ExitMMIO:

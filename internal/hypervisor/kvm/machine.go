@@ -22,6 +22,7 @@ type machine struct {
 	uart    *serial.UART
 	devices []*device
 	irqs    []interrupt // that are not a device's own
+	button  interrupt   // among them, the power button's
 	gate    *gate
 	ended   chan ending // gets the first end's argument
 }
@@ -43,6 +44,9 @@ func (m *machine) end(e ending) {
 func (m *machine) close() {
 	for _, c := range m.vcpus {
 		_ = c.api.Close()
+		if c.stats != nil {
+			_ = c.stats.Close()
+		}
 	}
 	if m.vm != nil {
 		_ = m.vm.Close()

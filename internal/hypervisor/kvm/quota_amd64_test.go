@@ -44,7 +44,7 @@ func spinning(t *testing.T, vcpus int) *vm {
 // TestQuota throttles a guest that spins.
 func TestQuota(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes 5 s each")
+		t.Skip("takes 2 s each")
 	}
 	for _, c := range []struct {
 		vcpus int
@@ -71,12 +71,12 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// throttled runs a machine for 5 s. It reports whether it got its share, and
+// throttled runs a machine for 2 s. It reports whether it got its share, and
 // whether that was less because the host made it wait.
 func throttled(t *testing.T, vcpus int, quota time.Duration) (fair, starved bool) {
 	guest := spinning(t, vcpus)
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	limits.Throttle(ctx, guest, vcpus, quota)
 	used, took, waited := guest.CPUTime(), time.Since(begin), delayed(t, guest)

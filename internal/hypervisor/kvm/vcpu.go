@@ -3,6 +3,7 @@ package kvm
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 type vcpu struct {
 	id      int
 	api     *kvmapi.VCPU
+	exits   exitCount    // those that came to us
+	stats   *os.File     // KVM's counters of all; nil if it has none
 	tid     atomic.Int32 // 0 before the thread has begun and after it has ended
 	cpuTime atomic.Int64 // nanoseconds; the thread's, once it has ended
 }

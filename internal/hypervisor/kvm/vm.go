@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -64,6 +65,29 @@ func (v *vm) Err() error {
 func (v *vm) Kill() {
 	v.m.end(ending{kind: killed})
 	<-v.done
+}
+
+// PowerButton implements hypervisor.VM.
+func (v *vm) PowerButton() error {
+	v.pausing.Lock() // a machine that has ended has no interrupts
+	defer v.pausing.Unlock()
+	if v.over {
+		return fmt.Errorf("press the power button: %w", errEnded)
+	}
+	v.m.button.raise()
+	return nil
+}
+
+// Stats implements hypervisor.VM.
+func (v *vm) Stats() hypervisor.Stats {
+	s := hypervisor.Stats{Exits: map[string]uint64{}}
+	for _, c := range v.m.vcpus {
+		c.exits.addTo(s.Exits)
+	}
+	if counters, err := v.m.counters(); err == nil { // else it has ended
+		s.KernelExits, s.KernelExitsByKind = counters["exits"], exitKinds(counters)
+	}
+	return s
 }
 
 // CPUTime implements hypervisor.VM. What the devices do for the guest is not

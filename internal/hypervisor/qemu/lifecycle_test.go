@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +126,55 @@ func TestKill(t *testing.T) {
 	waitDone(t, v)
 	if v.Err() != nil {
 		t.Errorf("error %v after Kill, want none", v.Err())
+	}
+}
+
+func TestPowerButton(t *testing.T) {
+	b := fakeQEMU(t, "has a power button")
+	v, err := b.Start(t.Context(), tinyMachine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Kill()
+	if err := v.PowerButton(); err == nil || !strings.Contains(err.Error(), "not now") {
+		t.Errorf("error %v, want QEMU's", err)
+	}
+	if err := v.PowerButton(); err != nil {
+		t.Error(err)
+	}
+	waitDone(t, v)
+	if v.Err() != nil {
+		t.Errorf("ended with %v", v.Err())
+	}
+	if v.PowerButton() == nil {
+		t.Error("a machine that has ended has a power button")
+	}
+}
+
+// TestStatsNameTheProcess: what QEMU takes of the host is found by its process.
+func TestStatsNameTheProcess(t *testing.T) {
+	b := fakeQEMU(t, "runs")
+	v, err := b.Start(t.Context(), tinyMachine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Kill()
+	pids := v.Stats().Processes
+	if len(pids) != 1 {
+		t.Fatalf("processes %v, want one", pids)
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// pid (name) state parent: proc_pid_stat(5)
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	if parent := strings.Fields(rest)[1]; parent != strconv.Itoa(os.Getpid()) {
+		t.Errorf("process %d is a child of %s, want of this one", pids[0], parent)
+	}
+	v.Kill()
+	if s := v.Stats(); s.Processes != nil {
+		t.Errorf("a machine that has ended says %+v", s)
 	}
 }
 

@@ -184,3 +184,24 @@ func (v *vm) Hold(held bool) { v.child.stop(held) }
 // CPUTime implements hypervisor.VM. While the child runs, what its threads used
 // since the host's last timer tick may be missing; it is exact once they are held.
 func (v *vm) CPUTime() time.Duration { return v.child.cpuTime() }
+
+// pressTime is how long QEMU may take to press the power button: its main loop may
+// have to wait for an emulated vCPU.
+const pressTime = 5 * time.Second
+
+// PowerButton implements hypervisor.VM.
+func (v *vm) PowerButton() error {
+	ctx, cancel := context.WithTimeout(context.Background(), pressTime)
+	defer cancel()
+	return v.qmp.execute(ctx, "system_powerdown", nil)
+}
+
+// Stats implements hypervisor.VM. QEMU's emulation knows no exits.
+func (v *vm) Stats() hypervisor.Stats {
+	select {
+	case <-v.child.exited:
+		return hypervisor.Stats{}
+	default:
+		return hypervisor.Stats{Processes: []int{v.child.cmd.Process.Pid}}
+	}
+}

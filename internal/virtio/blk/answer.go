@@ -21,6 +21,7 @@ func (r *request) answer(written int, err error) {
 	status := byte(statusOK)
 	switch {
 	case err == nil:
+		r.d.counters.count(r, written)
 	case errors.Is(err, errUnsupported):
 		status, written = statusUnsupported, 0
 	default:

@@ -87,6 +87,7 @@ type Device struct {
 	features uint64 // what the driver accepted
 	idle     chan *request
 	queues   []requestQueue
+	counters counters
 }
 
 // requestQueue is one running queue and its requests in flight.

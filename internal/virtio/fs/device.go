@@ -39,10 +39,11 @@ const (
 
 // Device is one shared directory.
 type Device struct {
-	server Server
-	slots  chan struct{} // a token for each request with a goroutine
-	config [tagSize + 4]byte
-	queues []requestQueue
+	server   Server
+	slots    chan struct{} // a token for each request with a goroutine
+	config   [tagSize + 4]byte
+	queues   []requestQueue
+	counters counters
 }
 
 // requestQueue is one running queue and its requests in flight.

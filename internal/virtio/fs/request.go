@@ -26,7 +26,7 @@ func (d *Device) Kick(i int) {
 		if ok {
 			switch {
 			case i == hiprio:
-				serve(d.server, rq.q, c)
+				d.serve(rq.q, c)
 				continue
 			case last != nil:
 				d.spawn(rq, last)
@@ -39,7 +39,7 @@ func (d *Device) Kick(i int) {
 		}
 		chains.Put(c)
 		if last != nil {
-			serve(d.server, rq.q, last)
+			d.serve(rq.q, last)
 			last = nil
 			continue
 		}
@@ -54,12 +54,13 @@ func (d *Device) spawn(rq *requestQueue, c *queue.Chain) {
 	d.slots <- struct{}{}
 	rq.inFlight.Go(func() {
 		defer func() { <-d.slots }()
-		serve(d.server, rq.q, c)
+		d.serve(rq.q, c)
 	})
 }
 
-func serve(s Server, q *queue.Queue, c *queue.Chain) {
-	n := s.HandleRequest(c.Readable, c.Writable)
+func (d *Device) serve(q *queue.Queue, c *queue.Chain) {
+	n := d.server.HandleRequest(c.Readable, c.Writable)
+	d.counters.count(c.ReadableLen(), n)
 	q.Push(c, n)
 	q.Signal()
 	chains.Put(c)

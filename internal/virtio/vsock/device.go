@@ -54,8 +54,9 @@ type Device struct {
 	control   []control // packets without data that wait for receive buffers
 	rxWaiters map[*Conn]struct{}
 	conns     map[ports]*Conn
-	slots     int // connections that exist in the table or in a user's hands
-	spare     int // what they left of the budget, bytes
+	made      uint64 // connections so far
+	slots     int    // connections that exist in the table or in a user's hands
+	spare     int    // what they left of the budget, bytes
 	listeners map[uint32]*Listener
 	lastPort  uint32 // host port of the latest Dial
 }

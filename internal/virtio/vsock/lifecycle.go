@@ -37,6 +37,7 @@ func (d *Device) newConn(p ports, state connState) *Conn {
 	c := &Conn{dev: d, ports: p, limit: d.allot(), state: state}
 	c.readable, c.writable = sync.NewCond(&d.mu), sync.NewCond(&d.mu)
 	d.conns[p] = c
+	d.made++
 	d.slots++
 	return c
 }
