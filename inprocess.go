@@ -10,18 +10,18 @@ import (
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/paths"
+	"github.com/holtvm/holt/internal/state"
 )
 
 // localMonitor is a monitor in this process.
 type localMonitor struct {
-	*control.Client
-
-	stopped context.CancelFunc
-	conn    net.Conn
-	done    chan struct{}
+	conn net.Conn
+	done chan struct{} // closed once end and err are set
+	end  state.End
+	err  error
 }
 
-func startInProcess(spec monitorSpec, log io.Writer) (monitorHandle, net.Conn, error) {
+func startInProcess(spec monitorSpec, dir *state.Dir, log io.Writer) (monitorHandle, net.Conn, error) {
 	agent, err := agentbin.Find()
 	if err != nil {
 		return nil, nil, err
@@ -30,48 +30,42 @@ func startInProcess(spec monitorSpec, log io.Writer) (monitorHandle, net.Conn, e
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := makeStateDir(spec)
-	if err != nil {
-		return nil, nil, err
-	}
 	ours, theirs, err := streamPair()
 	if err != nil {
-		_ = dir.Remove()
 		return nil, nil, err
 	}
 	conn, err := net.FileConn(theirs)
 	theirs.Close()
 	if err != nil {
 		ours.Close()
-		_ = dir.Remove()
 		return nil, nil, fmt.Errorf("connect to the monitor: %w", err)
 	}
 	listener, err := control.Listen(dir.Path)
 	if err != nil {
 		ours.Close()
 		conn.Close()
-		_ = dir.Remove()
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m := &localMonitor{Client: control.NewClient(dir.Path), stopped: cancel, conn: ours, done: make(chan struct{})}
-	logger := monitor.Spec(spec).Logger(log)
+	m := &localMonitor{conn: ours, done: make(chan struct{})}
+	logger := monitor.Spec(spec).Logger(log).With("vm", dir.Record.ID)
 	go func() {
 		defer close(m.done)
-		defer cancel()
-		monitor.Run(ctx, monitor.Spec(spec), conn, monitor.Env{Dirs: dirs, Agent: agent, Control: listener, Log: logger.With("vm", dir.Info.ID)})
-		if err := dir.Remove(); err != nil {
-			logger.Warn("the VM's directory is left behind", "error", err)
+		monitor.Run(context.Background(), monitor.Spec(spec), conn, monitor.Env{Dirs: dirs, Agent: agent, Control: listener, Log: logger})
+		m.end = lastEnd(dir)
+		if dir.Record.Kept && !dir.Record.Remove {
+			dir.Unlock()
+			return
+		}
+		if m.err = dir.Remove(); m.err == nil && dir.Record.Kept {
+			note(eventRemove, dir.Record)
 		}
 	}()
 	return m, ours, nil
 }
 
-func (m *localMonitor) stop() { m.stopped() }
-
 func (m *localMonitor) kill() { _ = m.conn.Close() }
 
-func (m *localMonitor) wait() error {
+func (m *localMonitor) wait() (state.End, error) {
 	<-m.done
-	return nil
+	return m.end, m.err
 }

@@ -75,10 +75,7 @@ func TestManyMachinesInOneProcess(t *testing.T) {
 			t.Fatalf("the guest does not run: %v; Start: %v", context.Cause(ctx), err)
 		}
 	}
-	cycles := 500
-	if testing.Short() {
-		cycles = 25
-	}
+	cycles := vmtest.Times(500, 50)
 	for range 5 { // to warm up
 		cycle()
 	}
@@ -89,7 +86,7 @@ func TestManyMachinesInOneProcess(t *testing.T) {
 	}
 	t.Logf("%d machines, %v each", cycles, time.Since(start)/time.Duration(cycles))
 	// The race detector keeps some memory for each thread that there was.
-	vmtest.NothingGrew(t, before, vmtest.Resources{Threads: 4, RSS: 32 << 20})
+	vmtest.NothingGrew(t, before, vmtest.Resources{Threads: 4, RSS: int64(vmtest.Times(32, 8)) << 20})
 	if left, _ := filepath.Glob(filepath.Join(dir, "home", "run", "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}

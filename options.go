@@ -6,16 +6,52 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/holtvm/holt/internal/agentproto"
 )
 
 // Option changes how a VM is run; what is run is the Config's matter.
 type Option func(*options)
 
 type options struct {
-	backend   string
-	binary    string
-	inProcess bool
+	backend    string
+	binary     string
+	inProcess  bool
+	name       string
+	autoRemove bool
+	stdin      bool
+	terminal   *WindowSize
+	root       string
 }
+
+// launch is what is recorded of how a VM is run.
+type launch struct {
+	Backend  string                 `json:"backend"`
+	Stdin    bool                   `json:"stdin,omitempty"`
+	Terminal *agentproto.WindowSize `json:"terminal,omitempty"`
+}
+
+func (o options) record(stdin bool, terminal *WindowSize) launch {
+	how := launch{Backend: o.backend, Stdin: stdin}
+	if terminal != nil {
+		how.Terminal = &agentproto.WindowSize{Rows: terminal.Rows, Cols: terminal.Cols}
+	}
+	return how
+}
+
+// WithName gives the VM a name: 1 to 63 letters, digits, "_", "." or "-", the first of
+// them a letter or digit, and no other VM's.
+func WithName(name string) Option { return func(o *options) { o.name = name } }
+
+// AutoRemove removes a VM that [Create] makes as soon as it has ended.
+func AutoRemove() Option { return func(o *options) { o.autoRemove = true } }
+
+// WithStdin gives the program of a VM that [Create] makes a standard input that stays
+// open, for [VM.Attach]. Without it that is /dev/null.
+func WithStdin() Option { return func(o *options) { o.stdin = true } }
+
+// WithTerminal gives the program of a VM that [Create] makes a terminal of this size.
+func WithTerminal(size WindowSize) Option { return func(o *options) { o.terminal = &size } }
 
 // WithBackend chooses the hypervisor: "auto" (the default), "kvm" or "qemu".
 func WithBackend(name string) Option { return func(o *options) { o.backend = name } }

@@ -17,34 +17,22 @@ import (
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/limits"
 	"github.com/holtvm/holt/internal/monitor"
-	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/state"
 )
 
 // processMonitor is a monitor in a process of its own.
 type processMonitor struct {
-	*control.Client
-
 	cmd   *exec.Cmd
 	conn  net.Conn
 	dir   *state.Dir
 	group *limits.Group // that limits it; nil if none could be had
-	reap  func() error  // waits, once
+	reap  func() (state.End, error)
 }
 
 // startProcess starts `holt monitor` and hands it the specification, one end of
 // the stream connection, the lock of the VM's directory, and the control socket,
 // in this order from descriptor 3 on.
-func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHandle, _ net.Conn, err error) {
-	dir, err := makeStateDir(spec)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			_ = dir.Remove()
-		}
-	}()
+func startProcess(binary string, spec monitorSpec, dir *state.Dir, log io.Writer) (monitorHandle, net.Conn, error) {
 	listener, err := control.Listen(dir.Path)
 	if err != nil {
 		return nil, nil, err
@@ -66,7 +54,7 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 		return nil, nil, fmt.Errorf("start the monitor: %w", err)
 	}
 	defer specRead.Close()
-	cmd, group, err := startLimited(dir.Info.ID, monitor.Spec(spec), log, func() *exec.Cmd {
+	cmd, group, err := startLimited(dir.Record.ID, monitor.Spec(spec), log, func() *exec.Cmd {
 		// Not CommandContext: the monitor lives on when the start is over.
 		cmd := exec.Command(binary, "monitor")
 		cmd.Stderr = log
@@ -75,6 +63,9 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 		cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(os.Getenv("GODEBUG")+",disablethp=1", ","))
 		// A session of its own: the terminal's signals are the client's business.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if dir.Record.Kept {
+			cmd.Dir = "/" // it may outlive the client's directory
+		}
 		return cmd
 	})
 	if err != nil {
@@ -89,8 +80,9 @@ func startProcess(binary string, spec monitorSpec, log io.Writer) (_ monitorHand
 		defer specWrite.Close()
 		_ = monitor.WriteSpec(specWrite, monitor.Spec(spec)) // a monitor that does not read dies and is reported
 	}()
-	p := &processMonitor{cmd: cmd, conn: conn, dir: dir, group: group, Client: control.NewClient(dir.Path)}
-	p.reap = sync.OnceValue(p.cleanUp)
+	dir.Unlock() // the monitor has it
+	p := &processMonitor{cmd: cmd, conn: conn, dir: dir, group: group}
+	p.reap = sync.OnceValues(p.cleanUp)
 	return p, conn, nil
 }
 
@@ -111,24 +103,6 @@ func startLimited(id string, spec monitor.Spec, log io.Writer, command func() *e
 	return cmd, nil, cmd.Start()
 }
 
-// makeStateDir creates the VM's directory, and cleans up behind dead VMs.
-func makeStateDir(spec monitorSpec) (*state.Dir, error) {
-	dirs, err := paths.Default()
-	if err != nil {
-		return nil, err
-	}
-	if err := dirs.MakeRuntime(); err != nil {
-		return nil, err
-	}
-	if _, err := state.Sweep(dirs.Runtime); err != nil {
-		return nil, err
-	}
-	return state.Create(dirs.Runtime, state.Info{
-		Root:    spec.Root,
-		Command: append([]string{spec.Program.Path}, spec.Program.Args...),
-	})
-}
-
 // streamPair returns two ends of a connection: ours and a file for the child.
 func streamPair() (net.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -146,8 +120,6 @@ func streamPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
-func (p *processMonitor) stop() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
-
 // kill hangs up, whereupon the monitor ends the VM and itself. One that does not
 // is killed, and QEMU dies with it.
 func (p *processMonitor) kill() {
@@ -158,18 +130,29 @@ func (p *processMonitor) kill() {
 // killTime is how long a monitor may take to clean up after its client hung up.
 const killTime = 3 * time.Second
 
-func (p *processMonitor) wait() error { return p.reap() }
+func (p *processMonitor) wait() (state.End, error) { return p.reap() }
 
-func (p *processMonitor) cleanUp() error {
-	err := p.cmd.Wait()
+func (p *processMonitor) cleanUp() (end state.End, err error) {
+	err = p.cmd.Wait()
 	if p.group != nil {
 		_ = p.group.Remove() // if it is still there, a later start sweeps it
 	}
-	if rerr := p.dir.Remove(); rerr != nil && err == nil {
-		return fmt.Errorf("remove the VM's directory: %w", rerr)
+	end = lastEnd(p.dir)
+	if !p.dir.Record.Kept {
+		if rerr := p.dir.Remove(); rerr != nil && !errors.Is(rerr, os.ErrNotExist) && err == nil {
+			return end, fmt.Errorf("remove the VM's directory: %w", rerr)
+		}
 	}
 	if _, ok := errors.AsType[*exec.ExitError](err); ok {
-		return fmt.Errorf("the VM's monitor died: %w", err)
+		return end, fmt.Errorf("the VM's monitor died: %w", err)
 	}
-	return err
+	return end, err
+}
+
+// lastEnd is how the VM ended, as far as its monitor could still note it.
+func lastEnd(dir *state.Dir) (end state.End) {
+	if s, err := dir.Status(); err == nil && s.End != nil {
+		end = *s.End
+	}
+	return end
 }

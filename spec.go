@@ -1,22 +1,35 @@
 package holt
 
 import (
+	"encoding/json"
+	"fmt"
+
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/monitor"
+	"github.com/holtvm/holt/internal/state"
 )
 
 // monitorSpec is what the monitor is told.
 type monitorSpec monitor.Spec
 
-// spec translates the configuration for the monitor.
-func (vm *VM) spec() (monitorSpec, error) {
+// spec translates the configuration for the monitor of the VM with this directory.
+func (vm *VM) spec(dir *state.Dir) (monitorSpec, error) {
+	var how launch
+	if err := json.Unmarshal(dir.Record.Options, &how); err != nil {
+		return monitorSpec{}, fmt.Errorf("read the record of VM %s: %w", dir.Record.Label(), err)
+	}
 	c := vm.config
 	memory, err := c.MemoryBytes()
 	if err != nil {
 		return monitorSpec{}, err
 	}
 	s := monitorSpec{
-		Backend:       vm.options.backend,
+		ID:            dir.Record.ID,
+		Name:          dir.Record.Name,
+		Dir:           dir.Path,
+		Kept:          dir.Record.Kept,
+		Remove:        dir.Record.Remove,
+		Backend:       how.Backend,
 		VCPUs:         int(c.VCPUCount),
 		MemoryBytes:   uint64(memory),
 		Kernel:        c.KernelPath,
@@ -32,7 +45,7 @@ func (vm *VM) spec() (monitorSpec, error) {
 			Path:  c.ExecPath,
 			Args:  c.Args,
 			Cwd:   c.WorkdirPath,
-			Stdin: vm.Stdin != nil,
+			Stdin: how.Stdin,
 		},
 	}
 	for _, d := range c.MappedDirs {
@@ -53,9 +66,9 @@ func (vm *VM) spec() (monitorSpec, error) {
 	if c.CPUQuotaUS != nil {
 		s.CPUQuotaUS = *c.CPUQuotaUS
 	}
-	if vm.Terminal != nil {
+	if how.Terminal != nil {
 		s.Program.TTY = true
-		s.Program.Window = agentproto.WindowSize{Rows: vm.Terminal.Rows, Cols: vm.Terminal.Cols}
+		s.Program.Window = *how.Terminal
 	}
 	return s, s.Program.Validate()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,12 @@ func TestMain(m *testing.M) {
 	case "refuses":
 		stream := os.NewFile(4, "stream")
 		_ = agentproto.NewWriter(stream).Error(&agentproto.Error{Kind: agentproto.KindInternal, Message: "no such luck"})
+		os.Exit(StatusHoltFailed)
+	case "nonsense": // of the guest; it ends when it is asked to
+		_ = agentproto.NewWriter(os.NewFile(4, "stream")).Frame(agentproto.TypeStarted, []byte("{"))
+		if l, err := net.FileListener(os.NewFile(6, "control")); err == nil {
+			_, _ = l.Accept()
+		}
 		os.Exit(0)
 	case "hangs":
 		time.Sleep(time.Hour)

@@ -67,6 +67,11 @@ var arrows = []arrow{
 		why:   "these are leaves: guest memory, the KVM ABI, eventfds and frames know nobody",
 	},
 	{
+		from:  []string{"internal/filetree/...", "internal/outlog", "internal/logfile", "internal/eventlog", "internal/state", "internal/control"},
+		never: slices.Concat(machinery, []string{".", "internal/cli/...", "internal/monitor/...", "internal/agent/...", "internal/agentclient"}),
+		why:   "what is on disk and on the control socket is read by every client, without a machine",
+	},
+	{
 		from: []string{"internal/agent/...", "internal/agentclient/..."},
 		never: slices.Concat(machinery, above, []string{
 			"internal/fsserver/...", "internal/usernet/...", "internal/kernel/...", "internal/boot/...",

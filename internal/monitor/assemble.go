@@ -33,6 +33,11 @@ type assembly struct {
 	files   *fsserver.Budget // for all shared directories together
 	log     *slog.Logger
 
+	// What the VM's figures are made of, beside the machine.
+	network *networkEnd // nil if there is none
+	disks   []attachedDisk
+	shares  []attachedShare
+
 	closers []io.Closer // released in reverse order
 }
 

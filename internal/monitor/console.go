@@ -1,11 +1,17 @@
 package monitor
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
+
+	"github.com/holtvm/holt/internal/outlog"
+	"github.com/holtvm/holt/internal/state"
 )
 
 const (
@@ -17,24 +23,40 @@ const (
 
 // console receives what the guest's kernel prints, on its serial port and its
 // virtio console: it keeps the last bytes for error messages and copies everything
-// to the console_output file, which also gets the program's output. Its methods may
-// be called from any goroutine.
+// to the console_output file, which also gets the program's output, and to the log of
+// a VM that is kept. Its methods may be called from any goroutine.
 type console struct {
 	file *consoleFile // nil without console_output
+	kept *consoleFile // nil unless the VM is kept
 
 	mu   sync.Mutex
 	tail tail
 }
 
-// newConsole creates or truncates the file at path; an empty path means none.
-func newConsole(path string, log *slog.Logger) (*console, error) {
+// newConsole opens the files that the specification asks for. The console is of use
+// even with an error, without the files.
+func newConsole(spec Spec, log *slog.Logger) (*console, error) {
 	c := &console{}
-	if path == "" {
-		return c, nil
+	if spec.ConsoleOutput != "" {
+		var err error
+		if c.file, err = openConsoleFile(spec.ConsoleOutput, log); err != nil {
+			return c, err
+		}
 	}
-	var err error
-	c.file, err = openConsoleFile(path, log)
-	return c, err
+	if spec.Kept {
+		w, err := outlog.Open(spec.Dir, state.ConsoleLog, outlog.DefaultLimit)
+		if err != nil {
+			c.Close()
+			return &console{}, fmt.Errorf("keep the guest's console: %w", err)
+		}
+		c.kept = newConsoleFile("the console's log", consoleLog{w}, math.MaxInt, log)
+	}
+	return c, nil
+}
+
+// files are those that there are.
+func (c *console) files() []*consoleFile {
+	return slices.DeleteFunc([]*consoleFile{c.file, c.kept}, func(f *consoleFile) bool { return f == nil })
 }
 
 // Write takes bytes of the guest's console. It neither fails nor waits for the
@@ -45,6 +67,9 @@ func (c *console) Write(p []byte) (int, error) {
 	c.tail.write(p)
 	if c.file != nil {
 		c.file.offer(p)
+	}
+	if c.kept != nil {
+		c.kept.offer(p)
 	}
 	return len(p), nil
 }
@@ -65,10 +90,17 @@ func (c *console) abandon() {
 	}
 }
 
-// Close returns when the file is written and closed.
-func (c *console) Close() {
+// hurry is called when the guest is dead, see consoleFile.
+func (c *console) hurry() {
 	if c.file != nil {
-		c.file.Close()
+		go c.file.hurry()
+	}
+}
+
+// Close returns when the files are written and closed.
+func (c *console) Close() {
+	for _, f := range c.files() {
+		f.Close()
 	}
 }
 

@@ -3,6 +3,7 @@ package monitor
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,10 +16,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/outlog"
 )
 
 func TestConsoleKeepsTheEnd(t *testing.T) {
-	c, err := newConsole("", slog.New(slog.DiscardHandler))
+	c, err := newConsole(Spec{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +41,7 @@ func TestConsoleKeepsTheEnd(t *testing.T) {
 }
 
 func TestConsoleCannotCommandATerminal(t *testing.T) {
-	c, _ := newConsole("", slog.New(slog.DiscardHandler))
+	c, _ := newConsole(Spec{}, slog.New(slog.DiscardHandler))
 	fmt.Fprint(c, "\x1b]0;owned\x07\x1b[2Jclear\tme\xff\u202e\n"+strings.Repeat("long", 1000))
 	for _, r := range c.lastLines("") {
 		if r != '\n' && (r < ' ' || r == 0x7f || r == 0x202e) {
@@ -51,7 +54,7 @@ func TestConsoleCannotCommandATerminal(t *testing.T) {
 }
 
 func TestConsoleFindsThePanic(t *testing.T) {
-	c, _ := newConsole("", slog.New(slog.DiscardHandler))
+	c, _ := newConsole(Spec{}, slog.New(slog.DiscardHandler))
 	fmt.Fprint(c, "fine\n")
 	if got := c.panicLine(); got != "" {
 		t.Errorf("a panic where there is none: %q", got)
@@ -67,7 +70,7 @@ func TestConsoleOutputFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("what was there before"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	c, err := newConsole(Spec{ConsoleOutput: path}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +84,7 @@ func TestConsoleOutputFile(t *testing.T) {
 	if strings.Contains(c.lastLines(""), "program") {
 		t.Error("the program's output is in the kernel's console")
 	}
-	if _, err := newConsole(filepath.Join(path, "x"), nil); err == nil || !strings.Contains(err.Error(), "console_output") {
+	if _, err := newConsole(Spec{ConsoleOutput: filepath.Join(path, "x")}, nil); err == nil || !strings.Contains(err.Error(), "console_output") {
 		t.Errorf("a path below a file: %v", err)
 	}
 }
@@ -90,7 +93,7 @@ func TestConsoleOutputFile(t *testing.T) {
 // kept.
 func TestConsoleSurvivesAFullDisk(t *testing.T) {
 	var log strings.Builder
-	c, err := newConsole("/dev/full", slog.New(slog.NewTextHandler(&log, nil)))
+	c, err := newConsole(Spec{ConsoleOutput: "/dev/full"}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +138,7 @@ func fifo(t *testing.T) (*console, *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
-	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	c, err := newConsole(Spec{ConsoleOutput: path}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +234,7 @@ func TestConsoleFIFOThatNobodyReads(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	c, err := newConsole(Spec{ConsoleOutput: path}, slog.New(slog.DiscardHandler))
 	if err == nil {
 		c.Close()
 	}
@@ -245,8 +248,8 @@ func TestConsoleFIFOThatNobodyReads(t *testing.T) {
 func TestKillDoesNotWaitForTheConsole(t *testing.T) {
 	c, _ := fifo(t)
 	client, theirs := net.Pipe()
-	_, _, done := follow(t.Context(), theirs, c)
-	defer done()
+	i := &instance{program: newProgram(c, nil), kill: func(error) { c.abandon() }}
+	go i.serveFirst(newClient(theirs, true))
 	printed := make(chan struct{})
 	go func() {
 		defer close(printed)
@@ -264,11 +267,43 @@ func TestKillDoesNotWaitForTheConsole(t *testing.T) {
 	c.Close()
 }
 
+// TestDeathDoesNotWaitForTheConsole: that the guest is dead is told, even if nobody
+// reads the console's file, and one that is read gets everything.
+func TestDeathDoesNotWaitForTheConsole(t *testing.T) {
+	for _, read := range []bool{false, true} {
+		c, r := fifo(t)
+		const lines = 4 * fileBuffer / 1000
+		all := make(chan error, 1)
+		if read {
+			go func() {
+				_, err := io.CopyN(io.Discard, r, lines*1000)
+				all <- err
+			}()
+		}
+		p := newProgram(c, nil)
+		printed := make(chan struct{})
+		go func() {
+			defer close(printed)
+			for range lines {
+				p.keep(outlog.Stdout, make([]byte, 1000))
+			}
+		}()
+		p.hurry()
+		<-printed
+		c.Close()
+		if read {
+			if err := <-all; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // TestConsoleManyWriters is for the race detector: the serial port, the virtio
 // console and the program have goroutines of their own.
 func TestConsoleManyWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "console")
-	c, err := newConsole(path, slog.New(slog.DiscardHandler))
+	c, err := newConsole(Spec{ConsoleOutput: path}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

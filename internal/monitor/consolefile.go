@@ -3,12 +3,16 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holtvm/holt/internal/outlog"
 )
 
 const (
@@ -19,6 +23,10 @@ const (
 	// console has half of that, so that it cannot keep the program's output out.
 	fileBuffer    = 1 << 20
 	consoleBuffer = fileBuffer / 2
+	// writeSize is how much is written at once, in bytes, and readerTime how long that
+	// may take when the guest is dead.
+	writeSize  = 64 << 10
+	readerTime = time.Second
 )
 
 // fullMark ends a file that got no more than it may hold.
@@ -27,10 +35,12 @@ const fullMark = "\n[holt: console_output is full; what follows is lost]\n"
 // lostMark is where something is missing, so many bytes.
 const lostMark = "\n[holt: %d bytes of the guest's console are lost: it printed faster than they could be written]\n"
 
-// consoleFile writes the console_output file on a goroutine of its own.
+// consoleFile writes a file that the guest's console goes to, on a goroutine of its
+// own: console_output, or the console's log of a VM that is kept.
 type consoleFile struct {
 	log  *slog.Logger
-	file *os.File
+	name string // for the log
+	file io.WriteCloser
 	done chan struct{} // closed when the file is
 
 	mu      sync.Mutex
@@ -39,6 +49,7 @@ type consoleFile struct {
 	room    int       // what the file may still get, bytes
 	lost    int       // bytes that found the buffer full
 	ended   bool      // nothing more is taken
+	writes  int       // how many there were
 }
 
 // openConsoleFile creates or truncates the file at path. If it is a FIFO somebody
@@ -51,10 +62,24 @@ func openConsoleFile(path string, log *slog.Logger) (*consoleFile, error) {
 	case err != nil:
 		return nil, fmt.Errorf("console_output: %w", err)
 	}
-	f := &consoleFile{log: log, file: file, done: make(chan struct{}), room: fileSize}
+	return newConsoleFile("console_output", file, fileSize, log), nil
+}
+
+// newConsoleFile writes to file, at most so many bytes.
+func newConsoleFile(name string, file io.WriteCloser, most int, log *slog.Logger) *consoleFile {
+	f := &consoleFile{log: log, name: name, file: file, done: make(chan struct{}), room: most}
 	f.changed.L = &f.mu
 	go f.write()
-	return f, nil
+	return f
+}
+
+// consoleLog is the console's part of the logs of a VM that is kept, as a file.
+type consoleLog struct{ *outlog.Writer }
+
+// Write implements io.Writer. It never fails: the log marks what is missing.
+func (c consoleLog) Write(b []byte) (int, error) {
+	_ = c.Writer.Write(outlog.Console, time.Now(), b)
+	return len(b), nil
 }
 
 // add appends p to the file. It waits while the buffer is full.
@@ -99,7 +124,7 @@ func (f *consoleFile) put(p []byte) {
 	if n < len(p) {
 		f.waiting = append(f.waiting, fullMark...)
 		f.ended = true
-		f.log.Warn("console_output is full", "bytes", fileSize)
+		f.log.Warn(f.name+" is full", "bytes", fileSize)
 	}
 	f.changed.Broadcast()
 }
@@ -120,9 +145,34 @@ func (f *consoleFile) write() {
 		if len(b) == 0 {
 			return
 		}
-		if _, err := f.file.Write(b); err != nil {
-			f.log.Error("console_output is no longer written", "error", err)
-			f.end()
+		for part := range slices.Chunk(b, writeSize) {
+			if _, err := f.file.Write(part); err != nil {
+				f.log.Error(f.name+" is no longer written", "error", err)
+				f.end()
+				return
+			}
+			f.mu.Lock()
+			f.writes++
+			f.mu.Unlock()
+		}
+	}
+}
+
+// hurry abandons the file as soon as a write takes longer than readerTime. It returns
+// then, or when the file is closed.
+func (f *consoleFile) hurry() {
+	for before := -1; ; {
+		f.mu.Lock()
+		now := f.writes
+		f.mu.Unlock()
+		if now == before {
+			f.abandon()
+			return
+		}
+		before = now
+		select {
+		case <-time.After(readerTime):
+		case <-f.done:
 			return
 		}
 	}
@@ -141,7 +191,11 @@ func (f *consoleFile) end() {
 
 // abandon gives up what a FIFO's reader or a terminal does not take. A file on a disk
 // gets everything all the same.
-func (f *consoleFile) abandon() { _ = f.file.SetWriteDeadline(time.Now()) }
+func (f *consoleFile) abandon() {
+	if file, ok := f.file.(*os.File); ok {
+		_ = file.SetWriteDeadline(time.Now())
+	}
+}
 
 // Close returns when everything is written and the file is closed.
 func (f *consoleFile) Close() {

@@ -68,6 +68,7 @@ func (a *assembly) share(tag string, s Share, vcpus int) error {
 		return err
 	}
 	a.addDevice(dev, "")
+	a.shares = append(a.shares, attachedShare{s.Guest, dev})
 	a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Tag: tag, Target: s.Guest, ReadOnly: s.ReadOnly})
 	return nil
 }
@@ -100,5 +101,6 @@ func (a *assembly) disk(serial string, d Disk, vcpus int) error {
 		return err
 	}
 	a.addDevice(dev, "blk")
+	a.disks = append(a.disks, attachedDisk{serial, dev})
 	return nil
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -59,6 +60,11 @@ func TestAgentIsGivenTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startLife(t)
 		in, agent := r.boot(t)
+		go io.Copy(io.Discard, r.client)
+		if err := agent.Credit(agentproto.StdinWindow); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
 		go func() {
 			w := agentproto.NewWriter(r.client)
 			for range 5 {
@@ -73,7 +79,6 @@ func TestAgentIsGivenTime(t *testing.T) {
 				t.Fatalf("got %v, %v", f.Type, err)
 			}
 		}
-		go io.Copy(io.Discard, r.client)
 		if err := agent.Exit(agentproto.Exit{}); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +148,7 @@ func TestLifeRefusesFrames(t *testing.T) {
 func TestConsoleOutputIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "console")
 	var log strings.Builder
-	c, err := newConsole(path, slog.New(slog.NewTextHandler(&log, nil)))
+	c, err := newConsole(Spec{ConsoleOutput: path}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +181,7 @@ func FuzzConsole(f *testing.F) {
 	f.Add([]byte("[ 0.0] Linux version 6.1\r\n[ 1.0] Kernel panic - not syncing: otter\r\n\x1b[2J"), 3)
 	f.Add([]byte("Kernel panic - \xff\xfe\u202e\u200b\x00\x9b31m"), 1)
 	f.Fuzz(func(t *testing.T, b []byte, cut int) {
-		c, err := newConsole("", slog.New(slog.DiscardHandler))
+		c, err := newConsole(Spec{}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,4 +198,27 @@ func FuzzConsole(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLifeRefusesNonsense: what no client could make sense of ends the VM.
+func TestLifeRefusesNonsense(t *testing.T) {
+	for name, send := range map[string]func(w *agentproto.Writer) error{
+		"started without sense": func(w *agentproto.Writer) error { return w.Frame(agentproto.TypeStarted, []byte("{")) },
+		"started twice": func(w *agentproto.Writer) error {
+			return errors.Join(w.Started(agentproto.Started{PID: 2}), w.Started(agentproto.Started{PID: 2}))
+		},
+		"an answer to nothing": func(w *agentproto.Writer) error { return w.Frame(agentproto.TypeOK, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := startLife(t)
+				go io.Copy(io.Discard, r.client)
+				_, agent := r.boot(t)
+				if err := send(agent); err != nil {
+					t.Fatal(err)
+				}
+				r.wantError(t, "protocol violation")
+			})
+		})
+	}
 }

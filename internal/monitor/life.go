@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/limits"
+	"github.com/holtvm/holt/internal/state"
 )
 
 const (
@@ -32,42 +32,48 @@ type life struct {
 	vcpus   int
 	quota   time.Duration // of processor time in each limits.Period; 0 for all that the vCPUs can use
 	console *console
-	agent   chan<- net.Conn // takes the agent's connection, once there is one
+	program *program
 	dial    func(ctx context.Context, port uint32) (net.Conn, error)
+	stops   <-chan time.Duration // requests to end the guest, each with its grace
+	began   func()               // called when the main program runs
+	log     *slog.Logger
 }
 
-// live waits for the agent, gives it its instructions, and relays. ctx ends when the
-// client goes away; whatever else ends the VM early cancels a context below it with
-// the reason.
-func (l *life) live(ctx, stop context.Context, client io.Writer, listener net.Listener, boot agentproto.BootSpec, log *slog.Logger) (last agentproto.Frame, err error) {
+// live waits for the agent, gives it its instructions, and carries the main program's
+// streams. ctx ends when somebody kills the VM; whatever else ends the VM early cancels
+// a context below it with the reason.
+func (l *life) live(ctx context.Context, listener net.Listener, boot agentproto.BootSpec) (last agentproto.Frame, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 
 	up := make(chan struct{}) // closed when the agent has its instructions
 	go l.watch(ctx, up, end)
-	defer context.AfterFunc(stop, func() { l.stop(ctx, up, end) })()
+	go l.awaitStops(ctx, up, end)
 
 	conn, err := l.accept(ctx, listener)
 	if err != nil {
 		return last, l.explain("before its program started", err)
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer context.AfterFunc(ctx, func() {
+		conn.Close()
+		l.program.hurry()
+	})()
 	hello, in, err := agentclient.Handshake(ctx, conn, boot)
 	if err != nil {
 		return last, l.explain("before its program started", cause(ctx, err))
 	}
-	log.Debug("the agent is up", "kernel", hello.Kernel, "start_us", hello.StartUS, "dial_us", hello.DialUS)
+	l.log.Debug("the agent is up", "kernel", hello.Kernel, "start_us", hello.StartUS, "dial_us", hello.DialUS)
 	close(up)
-	l.agent <- conn
-	last, err = relay{client: client, console: l.console}.fromAgent(in)
+	l.program.take(agentclient.NewWriter(conn))
+	last, err = l.program.carry(in, l.began)
 	if err != nil {
 		return last, l.explain("before its program did", cause(ctx, err))
 	}
 	// The frame's payload belongs to the reader: it stays valid because nothing
 	// is read any more. Closing tells the agent that everything arrived.
 	conn.Close()
-	l.awaitPowerOff(ctx, log)
+	l.awaitPowerOff(ctx)
 	return last, nil
 }
 
@@ -106,36 +112,65 @@ func (l *life) watch(ctx context.Context, up <-chan struct{}, end context.Cancel
 	}
 }
 
-// stop asks the guest to end its programs and power off; the main program's
-// status is reported as ever. A guest that is not up yet is killed.
-func (l *life) stop(ctx context.Context, up <-chan struct{}, end context.CancelCauseFunc) {
+// awaitStops ends the guest when asked to. Who is impatient may ask again, with less
+// grace.
+func (l *life) awaitStops(ctx context.Context, up <-chan struct{}, end context.CancelCauseFunc) {
+	for {
+		select {
+		case grace := <-l.stops:
+			go l.stop(ctx, grace, up, end)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stop asks the guest to end its programs and power off; the main program's status is
+// reported as ever. An agent that does not hear has its power button pressed. A guest
+// that is not up yet, or not gone in time, is killed.
+func (l *life) stop(ctx context.Context, grace time.Duration, up <-chan struct{}, end context.CancelCauseFunc) {
 	select {
 	case <-up:
 	default:
-		end(errors.New("stopped before it was up"))
+		end(errStoppedEarly)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopGrace+l.powerOffTime())
+	ctx, cancel := context.WithTimeout(ctx, grace+l.powerOffTime())
 	defer cancel()
 	_ = l.vm.Resume(ctx) // a paused guest could not even be asked
-	conn, err := l.dial(ctx, agentproto.ServicePort)
-	if err == nil {
-		err = agentclient.Shutdown(ctx, conn, stopGrace)
-	}
-	if err != nil {
-		end(fmt.Errorf("stop the guest: %w", err))
-		return
+	if err := l.askToStop(ctx, grace); err != nil {
+		l.log.Warn("the guest's agent does not stop the guest; pressing its power button", "error", err)
+		if err := l.vm.PowerButton(); err != nil {
+			end(fmt.Errorf("stop the guest: %w", err))
+			return
+		}
 	}
 	<-ctx.Done()
-	end(errors.New("the guest did not stop when asked to"))
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		end(errors.New("the guest did not stop when asked to"))
+		l.console.abandon() // whoever does not read it may be why
+	}
+}
+
+// askTime is how long an agent may take to agree to a stop. It always listens.
+const askTime = 5 * time.Second
+
+func (l *life) askToStop(ctx context.Context, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	conn, err := l.dial(ctx, agentproto.ServicePort)
+	if err != nil {
+		return err
+	}
+	return agentclient.Shutdown(ctx, conn, grace)
 }
 
 // awaitPowerOff gives the guest time to write everything back and power off.
-func (l *life) awaitPowerOff(ctx context.Context, log *slog.Logger) {
+func (l *life) awaitPowerOff(ctx context.Context) {
 	select {
 	case <-l.vm.Done():
 	case <-time.After(l.powerOffTime()):
-		log.Warn("the guest did not power off; killed", "after", l.powerOffTime())
+		l.log.Warn("the guest did not power off; killed", "after", l.powerOffTime())
 	case <-ctx.Done():
 	}
 }
@@ -149,7 +184,22 @@ func (l *life) powerOffTime() time.Duration {
 	return min(time.Duration(slower*float64(powerOffTime)), slowPowerOffTime)
 }
 
-var errEnded = errors.New("ended")
+var (
+	errEnded        = errors.New("ended")
+	errStoppedEarly = errors.New("stopped before it was up")
+)
+
+// deathError is why a VM ended without its main program's doing.
+type deathError struct {
+	err     error
+	console string // the end of the guest's console, a line each
+}
+
+// Error implements error.
+func (e *deathError) Error() string { return state.DeathText(e.err.Error(), e.console) }
+
+// Unwrap gives what errors.Is and errors.As look at.
+func (e *deathError) Unwrap() error { return e.err }
 
 // cause returns why ctx ended, if it did, and err otherwise: what broke a
 // connection says less than what broke the guest.
@@ -177,8 +227,5 @@ func (l *life) explain(when string, err error) error {
 			err = fmt.Errorf("%w: %s", err, line)
 		}
 	}
-	if tail := l.console.lastLines("  | "); tail != "" {
-		return fmt.Errorf("%w\nthe guest console's last lines:\n%s", err, tail)
-	}
-	return fmt.Errorf("%w (the guest console is empty)", err)
+	return &deathError{err, l.console.lastLines("  | ")}
 }

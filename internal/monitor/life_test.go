@@ -16,6 +16,7 @@ import (
 
 	"github.com/holtvm/holt/internal/agentclient"
 	"github.com/holtvm/holt/internal/agentproto"
+	"github.com/holtvm/holt/internal/hypervisor"
 )
 
 // fakeVM is a machine without a guest: the test plays the guest.
@@ -28,6 +29,8 @@ type fakeVM struct {
 
 	pauses atomic.Int32 // since the last resume
 	holds  atomic.Int32
+
+	presses atomic.Int32 // of the power button
 }
 
 func (v *fakeVM) Done() <-chan struct{} { return v.done }
@@ -59,6 +62,13 @@ func (v *fakeVM) Hold(held bool) {
 	}
 }
 
+func (v *fakeVM) PowerButton() error {
+	v.presses.Add(1)
+	return nil
+}
+
+func (v *fakeVM) Stats() hypervisor.Stats { return hypervisor.Stats{} }
+
 func (v *fakeVM) die(err error) { v.once.Do(func() { v.err = err; close(v.done) }) }
 
 // pipeListener accepts one connection.
@@ -84,7 +94,8 @@ type rig struct {
 	vm     *fakeVM
 	client net.Conn
 	guest  net.Conn // the agent's end of the boot connection
-	cancel context.CancelFunc
+	stops  chan<- time.Duration
+	cancel func() // asks the guest to stop
 	result chan error
 	last   agentproto.Frame
 	con    *console
@@ -92,7 +103,7 @@ type rig struct {
 }
 
 func startLife(t *testing.T) *rig {
-	con, err := newConsole("", slog.New(slog.DiscardHandler))
+	con, err := newConsole(Spec{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +117,16 @@ func startLife(t *testing.T) *rig {
 	r.client, r.guest = client, guest
 	l := &pipeListener{conns: make(chan net.Conn, 1), gone: make(chan struct{})}
 	l.conns <- agent
-	stop, cancel := context.WithCancel(t.Context())
-	r.cancel = cancel
-	ctx, toAgent, done := follow(stop, theirs, con)
-	life := &life{vm: r.vm, vcpus: 1, console: con, agent: toAgent, dial: func(context.Context, uint32) (net.Conn, error) {
+	ctx, kill := context.WithCancelCause(t.Context())
+	stops := make(chan time.Duration, 1)
+	r.stops, r.cancel = stops, func() { stops <- stopGrace }
+	p := newProgram(con, nil)
+	c := newClient(theirs, true)
+	if err := p.connect(c, true); err != nil {
+		t.Fatal(err)
+	}
+	go func() { kill(p.follow(c, agentproto.NewReader(theirs, agentproto.Host))) }()
+	life := &life{vm: r.vm, vcpus: 1, console: con, program: p, stops: stops, began: func() {}, log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
 		ours, guests := net.Pipe()
 		r.dialed <- guests
 		return ours, nil
@@ -117,13 +134,13 @@ func startLife(t *testing.T) *rig {
 	spec := agentproto.BootSpec{Mounts: []agentproto.Mount{{Tag: "root", Target: "/"}}, Program: agentproto.Program{Path: "true"}}
 	go func() {
 		defer theirs.Close()
-		defer done()
 		var err error
-		r.last, err = life.live(ctx, stop, theirs, l, spec, slog.New(slog.DiscardHandler))
+		r.last, err = life.live(ctx, l, spec)
 		r.vm.Kill()
+		p.take(nil)
 		r.result <- err
 	}()
-	t.Cleanup(func() { client.Close(); guest.Close(); cancel() })
+	t.Cleanup(func() { client.Close(); guest.Close(); kill(nil) })
 	return r
 }
 
@@ -293,6 +310,52 @@ func TestLifeKillsAGuestThatDoesNotStop(t *testing.T) {
 		agentproto.NewWriter(service).Frame(agentproto.TypeOK, nil)
 		r.wantError(t, "did not stop when asked to")
 		if d := time.Since(start); d < stopGrace+powerOffTime || d > stopGrace+powerOffTime+5*time.Second {
+			t.Errorf("killed after %v", d)
+		}
+	})
+}
+
+// TestLifePressesThePowerButton: an agent that does not hear is not waited for.
+func TestLifePressesThePowerButton(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startLife(t)
+		go io.Copy(io.Discard, r.client)
+		_, agent := r.boot(t)
+		synctest.Wait()
+		start := time.Now()
+		r.cancel()
+		<-r.dialed // and nobody answers
+		time.Sleep(askTime + time.Second)
+		if n := r.vm.presses.Load(); n != 1 {
+			t.Fatalf("pressed %d times", n)
+		}
+		agent.Exit(agentproto.Exit{})
+		r.vm.die(nil)
+		if err := <-r.result; err != nil || time.Since(start) > askTime+2*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
+// TestLifeStopsSooner: a second request may have less patience.
+func TestLifeStopsSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startLife(t)
+		go io.Copy(io.Discard, r.client)
+		r.boot(t)
+		synctest.Wait()
+		start := time.Now()
+		for _, grace := range []time.Duration{time.Hour, 0} {
+			r.stops <- grace
+			service := <-r.dialed
+			q, err := agentproto.NewReader(service, agentproto.Host).Request()
+			if err != nil || q.GraceMS != grace.Milliseconds() {
+				t.Fatalf("asked for %+v, %v", q, err)
+			}
+			agentproto.NewWriter(service).Frame(agentproto.TypeOK, nil)
+		}
+		r.wantError(t, "did not stop when asked to")
+		if d := time.Since(start); d > powerOffTime+5*time.Second {
 			t.Errorf("killed after %v", d)
 		}
 	})

@@ -1,17 +1,24 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/hypervisor/kvm"
 	"github.com/holtvm/holt/internal/hypervisor/qemu"
 	"github.com/holtvm/holt/internal/kernel"
+	"github.com/holtvm/holt/internal/outlog"
 	"github.com/holtvm/holt/internal/paths"
+	"github.com/holtvm/holt/internal/state"
 )
 
 // Env is what a monitor needs of its surroundings.
@@ -30,36 +37,91 @@ func Refuse(client net.Conn, err error) {
 	_ = client.Close()
 }
 
-// Run runs a VM to its end. Everything that happens is reported to client, in
-// the agent's frames: started, output, and at last an exit or an error. When
-// ctx is done the guest is asked to stop and then killed; when client goes
-// away it is killed at once. Run returns when nothing of the VM is left; it
-// closes client.
-func Run(ctx context.Context, spec Spec, client net.Conn, env Env) {
-	defer env.Control.Close()
-	last, err := run(ctx, spec, client, env)
+// Run runs a VM to its end. Everything that happens is reported to client, in the
+// agent's frames: started, output, and at last an exit or an error. When ctx is done
+// the guest is asked to stop and then killed; when client goes away it is killed at
+// once, unless it is kept. Run returns when nothing of the VM is left but its
+// directory, whose status is final; it closes client.
+func Run(ctx context.Context, spec Spec, conn net.Conn, env Env) {
+	alive, kill := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer kill(nil)
+	con, output, err := openOutput(spec, env.Log)
+	defer context.AfterFunc(alive, con.abandon)()
+	p := newProgram(con, output)
+	i := newInstance(spec, p, kill, env)
+	defer serveControl(env.Control, i, env.Log)()
+	defer context.AfterFunc(ctx, func() { _ = i.stop(stopGrace) })()
+	first := newClient(conn, !spec.Kept)
+	_ = p.connect(first, spec.Program.Stdin) // before anything can fail, so that it hears of that
+	go i.serveFirst(first)
+
+	var last agentproto.Frame
+	if err == nil {
+		last, err = i.run(alive, env)
+		if errors.Is(err, context.Canceled) {
+			err = context.Cause(alive)
+		}
+		con.Close()
+		if output != nil {
+			_ = output.Close()
+		}
+	}
+	i.finish(last, err)
 	if err != nil {
 		env.Log.Debug("the VM failed", "error", err)
-		Refuse(client, err)
-		return
+		last = lastFrame(err, p.ran())
 	}
-	defer client.Close()
-	_ = agentproto.NewWriter(client).Frame(last.Type, last.Payload)
+	p.finish(last)
+	_ = conn.Close()
 }
 
-// run returns the agent's last frame, or why there is none.
-func run(stop context.Context, spec Spec, client net.Conn, env Env) (last agentproto.Frame, err error) {
-	begin := time.Now()
-	con, err := newConsole(spec.ConsoleOutput, env.Log)
-	if err != nil {
-		return last, err
+// openOutput opens what keeps the console's and the program's output.
+func openOutput(spec Spec, log *slog.Logger) (*console, *outlog.Writer, error) {
+	con, err := newConsole(spec, log)
+	if err != nil || !spec.Kept {
+		return con, nil, err
 	}
-	defer con.Close()
-	served, agent, done := follow(stop, client, con)
-	defer done()
-	ctx, cancel := context.WithCancelCause(served) // for what comes before there is a guest to stop
-	defer context.AfterFunc(stop, func() { cancel(context.Cause(stop)) })()
-	backend, err := hypervisor.Select(ctx, spec.Backend, hypervisor.Options{
+	output, err := outlog.Open(spec.Dir, state.OutputLog, outlog.DefaultLimit)
+	if err != nil {
+		con.Close()
+		return con, nil, fmt.Errorf("keep the program's output: %w", err)
+	}
+	return con, output, nil
+}
+
+// serveFirst serves the client that started the VM. It is the program's input, and
+// unless the VM is kept, the VM ends with it.
+func (i *instance) serveFirst(c *client) {
+	err := i.program.follow(c, agentproto.NewReader(c.conn, agentproto.Host))
+	if c.owner {
+		i.kill(err)
+	}
+}
+
+// lastFrame is the end of a VM without its program's doing, as a client hears it. Only
+// a program that ran has an exit.
+func lastFrame(err error, ran bool) (f agentproto.Frame) {
+	var b bytes.Buffer
+	out := agentproto.NewWriter(&b)
+	if ran && errors.Is(err, errKilled) {
+		err = out.Exit(agentproto.Exit{Signal: int(unix.SIGKILL)})
+	} else {
+		err = out.Error(&agentproto.Error{Kind: agentproto.KindInternal, Message: err.Error()})
+	}
+	if err == nil {
+		f, _ = agentproto.NewReader(&b, agentproto.Agent).Next() // it was just written
+	}
+	return f
+}
+
+// run starts the machine and returns the agent's last frame, or why there is none.
+// ctx ends when somebody kills the VM.
+func (i *instance) run(ctx context.Context, env Env) (last agentproto.Frame, err error) {
+	begin := time.Now()
+	if err := i.begin(); err != nil {
+		return last, fmt.Errorf("start the VM: %w", err)
+	}
+	backend, err := hypervisor.Select(ctx, i.spec.Backend, hypervisor.Options{
 		KVM:      kvm.New,
 		QEMU:     qemu.New,
 		CacheDir: env.Dirs.Cache,
@@ -69,7 +131,7 @@ func run(stop context.Context, spec Spec, client net.Conn, env Env) (last agentp
 		return last, err
 	}
 	chosen := time.Now()
-	asm, err := assemble(ctx, spec, env, con, backend.Name())
+	asm, err := assemble(ctx, i.spec, env, i.program.console, backend.Name())
 	if err != nil {
 		return last, err
 	}
@@ -85,25 +147,12 @@ func run(stop context.Context, spec Spec, client net.Conn, env Env) (last agentp
 		return last, err
 	}
 	defer vm.Kill()
-	defer limitCPU(spec, vm, env.Log)()
-	defer serveControl(env.Control, vm, env.Log)()
+	defer limitCPU(i.spec, vm, env.Log)()
+	i.starts(backend.Name(), vm, asm.vsock.Dial, newMeter(i.spec, vm, asm))
 
-	l := &life{vm: vm, vcpus: spec.VCPUs, quota: spec.cpuQuota(), console: con, agent: agent, dial: asm.vsock.Dial}
-	return l.live(served, stop, client, listener, asm.boot, env.Log)
-}
-
-// follow passes on what the client sends to the agent, whose connection the channel
-// takes, until done is called. The context that it returns ends when the client goes
-// away, and not when stop does.
-func follow(stop context.Context, client net.Conn, con *console) (_ context.Context, agent chan net.Conn, done func()) {
-	ctx, end := context.WithCancelCause(context.WithoutCancel(stop))
-	agent = make(chan net.Conn, 1)
-	go func() {
-		end(fromClient(agentproto.NewReader(client, agentproto.Host), agent))
-		con.abandon()
-	}()
-	return ctx, agent, func() {
-		close(agent)
-		end(nil)
+	l := &life{
+		vm: vm, vcpus: i.spec.VCPUs, quota: i.spec.cpuQuota(), console: i.program.console, program: i.program,
+		dial: asm.vsock.Dial, stops: i.stops, began: i.runs, log: env.Log,
 	}
+	return l.live(ctx, listener, asm.boot)
 }

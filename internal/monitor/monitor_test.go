@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ func TestKillWhileTheRootIsPrepared(t *testing.T) {
 		return path
 	}
 	spec := Spec{
+		Dir:     dir,
 		Backend: hypervisor.NameQEMU, VCPUs: 1, MemoryBytes: 8 << 30,
 		Kernel: write("kernel", boottest.PVHKernel([]byte{0xF4})), Rootfs: write("root", bigRoot(t)),
 		Program: agentproto.Program{Path: "true"},
@@ -85,4 +87,22 @@ func bigRoot(t *testing.T) []byte {
 	head.Reset()
 	newc("TRAILER!!!", 0, 0)
 	return append(root, member(head.Bytes())...)
+}
+
+// TestRefusalIsHeard: however soon a start fails, the client hears why.
+func TestRefusalIsHeard(t *testing.T) {
+	for range 20 {
+		dir := t.TempDir()
+		listener, err := net.Listen("unix", filepath.Join(dir, "control"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, theirs := net.Pipe()
+		go Run(t.Context(), Spec{Dir: dir, Backend: "none"}, theirs, Env{Log: slog.New(slog.DiscardHandler), Control: listener, Dirs: paths.Dirs{Data: dir, Cache: dir}})
+		f, err := agentproto.NewReader(client, agentproto.Agent).Next()
+		if err != nil || f.Type != agentproto.TypeError || !strings.Contains(string(f.Payload), "none") {
+			t.Fatalf("heard %v %q, %v", f.Type, f.Payload, err)
+		}
+		client.Close()
+	}
 }

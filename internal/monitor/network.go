@@ -50,7 +50,8 @@ func (a *assembly) plugIn(spec Network) error {
 	}
 	guest := n.Guest()
 	card := vnet.New([6]byte(guest.MAC), uint16(guest.MTU), n, log)
-	a.closers = append(a.closers, &networkEnd{network: n, card: card, log: log})
+	a.network = &networkEnd{network: n, card: card, log: log}
+	a.closers = append(a.closers, a.network)
 	a.addDevice(card, "net")
 	a.boot.Network = &agentproto.Network{
 		MAC: guest.MAC.String(), MTU: guest.MTU,

@@ -21,14 +21,25 @@ import (
 
 // SpecVersion is the version of Spec. A client and a monitor from different
 // builds of Holt must agree on it.
-const SpecVersion = 2
+const SpecVersion = 3
 
 // maxSpec bounds an encoded Spec, in bytes.
 const maxSpec = 4 << 20
 
 // Spec says which VM to run. It is made from a valid holt.Config.
 type Spec struct {
-	Version     int    `json:"version"`
+	Version int `json:"version"`
+	// ID and Name are the VM's, and Dir is its directory, see package state. The
+	// monitor is in charge of it.
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+	Dir  string `json:"dir"`
+	// Kept says that the VM does not end with the client that starts it, that its
+	// output is kept in files, and that its directory stays; with Remove it goes in
+	// the end.
+	Kept   bool `json:"kept,omitempty"`
+	Remove bool `json:"remove,omitempty"`
+
 	Backend     string `json:"backend"` // auto, kvm or qemu
 	VCPUs       int    `json:"vcpus"`
 	MemoryBytes uint64 `json:"memory_bytes"`

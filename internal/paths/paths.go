@@ -74,6 +74,9 @@ func runtimeDir(getenv func(string) string, uid int) string {
 	return filepath.Join("/tmp", "holt-"+strconv.Itoa(uid))
 }
 
+// BaseRoot is the root directory that `holt setup` makes.
+func (d Dirs) BaseRoot() string { return filepath.Join(d.Data, "roots", "base") }
+
 // ErrUnsafeDir says that a directory which must be private could be under
 // somebody else's control.
 var ErrUnsafeDir = errors.New("directory is not safe to use")
