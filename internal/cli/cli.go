@@ -70,6 +70,7 @@ guest around it, streams its output, and returns its exit status.
   holt setup                          get a kernel and a small root, once
   holt run -- uname -a                run a program in the small root
   holt run --rootfs DIR -- make test  run one in a root directory of yours
+  holt run -d --name web -- CMD       leave one running; see holt ps, exec, cp, logs, stop, rm
   holt doctor                         see what this host can do`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -79,6 +80,23 @@ guest around it, streams its output, and returns its exit status.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nsee `%s --help`", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(), newSetup(), newDoctor(), newKernel(), newVersion(), newMonitor())
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"VMs and their lives", []*cobra.Command{newRun(), newCreate(), newStart(), newStop(), newRestart(), newKill(),
+			newPause(), newResume(), newWait(), newRename(), newRemove(), newPrune()}},
+		{"Programs in a VM", []*cobra.Command{newExec(), newShell(), newAttach(), newTop()}},
+		{"Files of a VM", []*cobra.Command{newCp(), newLs(), newCat(), newWrite(), newStat(), newMkdir(), newMv(), newRmFile(), newWatch()}},
+		{"Looking at VMs", []*cobra.Command{newPS(), newInspect(), newLogs(), newStats(), newMetrics(), newEvents()}},
+		{"This host", []*cobra.Command{newSetup(), newDoctor(), newKernel(), newVersion()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title + ":"})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+		}
+		root.AddCommand(g.commands...)
+	}
+	root.AddCommand(newMonitor())
 	return root
 }

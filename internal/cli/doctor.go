@@ -71,10 +71,12 @@ Exit status 0 if guests can run, 125 otherwise.`,
 
 func examine(ctx context.Context, dirs paths.Dirs) []finding {
 	probe := hypervisor.ProbeKVM(ctx, dirs.Cache)
-	return []finding{
+	findings := []finding{
 		checkHost(), checkKVM(probe), checkQEMU(probe), checkAgent(),
-		checkKernel(dirs), checkBaseRoot(dirs), checkRuntime(dirs), checkFiles(),
+		checkKernel(dirs), checkBaseRoot(dirs), checkRuntime(dirs), checkData(dirs),
+		checkFiles(), checkLimits(), checkVMs(dirs),
 	}
+	return append(findings, checkClock(probe)...)
 }
 
 func checkHost() finding {
@@ -125,7 +127,7 @@ func checkKernel(dirs paths.Dirs) finding {
 }
 
 func checkBaseRoot(dirs paths.Dirs) finding {
-	root := baseRoot(dirs)
+	root := dirs.BaseRoot()
 	if _, err := os.Stat(root); err != nil {
 		return finding{"root", statusNote, "no base root", "run `holt setup`, or always use --rootfs"}
 	}

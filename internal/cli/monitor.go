@@ -15,8 +15,10 @@ import (
 
 	"github.com/holtvm/holt"
 	"github.com/holtvm/holt/internal/agentbin"
+	"github.com/holtvm/holt/internal/eventlog"
 	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/paths"
+	"github.com/holtvm/holt/internal/state"
 )
 
 // Descriptors that a client hands to its monitor.
@@ -69,6 +71,26 @@ func runMonitor() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	monitor.Run(ctx, spec, client, env)
+	if spec.Remove {
+		return remove(spec, env, lock)
+	}
+	return nil
+}
+
+// remove removes the VM whose lock this is.
+func remove(spec monitor.Spec, env monitor.Env, lock *os.File) error {
+	dir, err := state.Load(spec.Dir) // somebody may have renamed it
+	if err != nil {
+		dir.Record.Name = spec.Name
+	}
+	dir.Lock = lock
+	if err := dir.Remove(); err != nil {
+		return err
+	}
+	e := eventlog.Event{Action: eventlog.Remove, ID: spec.ID, Name: dir.Record.Name}
+	if err := eventlog.Append(env.Dirs.Data, e); err != nil {
+		env.Log.Warn("the VM's removal is not in the log of events", "error", err)
+	}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/holtvm/holt"
 )
@@ -28,6 +29,8 @@ type runFlags struct {
 	ports, dns                             []string
 	rules                                  []string // of --allow and --deny, in their common order
 	timeout                                time.Duration
+	name                                   string
+	detach, remove                         bool
 }
 
 func newRun() *cobra.Command {
@@ -50,6 +53,10 @@ The guest reaches the internet and nothing of the host; --network, --allow and
   public   the internet, but no private, link-local or metadata address (default)
   all      whatever the host reaches, and the host as host.holt.internal
 
+With -d the VM goes on without this command, which prints its name: 'holt ps' lists
+it, 'holt exec' runs programs in it, 'holt logs' shows its output, and it stays until
+'holt rm'.
+
 Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 125 if Holt itself failed; 126 if CMD cannot be executed; 127 if it is not found.`,
 		Example: `  holt run -- echo hello
@@ -60,12 +67,24 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
   holt run --root-disk ./root.ext4 --disk ./data.img:ro -- ls /dev/vda /dev/vdb
   echo 'print(6*7)' | holt run --rootfs ./debian -i -- python3 -
   holt run --rootfs ./debian -m 2G --dry-run -- make > vm.json
-  holt run --config vm.json`,
+  holt run --config vm.json
+  holt run -d --name web --rootfs ./debian -p 8080:80 -- nginx -g 'daemon off;'`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
+	fl.BoolVarP(&f.detach, "detach", "d", false, "leave the VM running, and print its name")
+	f.add(fl)
+	fl.DurationVar(&f.timeout, "timeout", 0, "kill the VM after `DURATION` (such as 90s), boot included")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print the merged JSON configuration and exit")
+	return cmd
+}
+
+// add adds the flags that say what a VM is.
+func (f *runFlags) add(fl *pflag.FlagSet) {
 	fl.SetInterspersed(false) // what follows CMD is CMD's
 	fl.SortFlags = false
+	fl.StringVar(&f.name, "name", "", "`NAME` of the VM, for other commands")
+	fl.BoolVar(&f.remove, "rm", false, "remove the VM when it has ended (without -d it always is)")
 	fl.StringVar(&f.rootfs, "rootfs", "", "`PATH` on the host that becomes the guest's /: a directory, or a gzip-compressed cpio archive")
 	fl.StringVar(&f.rootDisk, "root-disk", "", "raw disk image whose file system becomes the guest's /: `FILE[:ro]`")
 	fl.BoolVar(&f.overlay, "overlay", false, "keep changes to / in guest memory; the directory or disk is never written")
@@ -87,15 +106,12 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl.StringArrayVar(&f.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]`, such as RLIMIT_NOFILE=1024 (repeatable)")
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
-	fl.DurationVar(&f.timeout, "timeout", 0, "kill the VM after `DURATION` (such as 90s), boot included")
 	fl.BoolVar(&f.nested, "nested", false, "give the guest a /dev/kvm, to run virtual machines itself")
 	fl.StringVar(&f.kernel, "kernel", "", "guest kernel: a bzImage or vmlinux `FILE`, or a name from 'holt kernel ls'")
 	fl.StringVar(&f.backend, "backend", cmp.Or(os.Getenv("HOLT_BACKEND"), "auto"), "hypervisor: auto, kvm or qemu; HOLT_BACKEND sets the default")
 	fl.StringVar(&f.console, "console-output", "", "write the guest console and all output to `FILE` as well")
 	fl.StringVar(&f.logLevel, "log-level", "off", "off, error, warn, info, debug or trace; on standard error")
 	fl.StringVar(&f.configFile, "config", "", "start from the JSON configuration in `FILE`; flags win")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "print the merged JSON configuration and exit")
-	return cmd
 }
 
 func (f *runFlags) run(cmd *cobra.Command, args []string) error {
@@ -111,8 +127,10 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), string(text))
 		return err
 	}
-	// The running binary, even if the file was replaced meanwhile.
-	vm, err := holt.New(cfg, holt.WithBackend(f.backend), holt.WithBinary("/proc/self/exe"))
+	if f.detach {
+		return f.runDetached(cmd, cfg)
+	}
+	vm, err := holt.New(cfg, withSelf(), holt.WithBackend(f.backend), holt.WithName(f.name))
 	if err != nil {
 		return err
 	}
@@ -127,18 +145,29 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 		}
 		vm.Terminal = term.size()
 	}
-	err = attend(vm, term, f.timeout)
-	var exit *holt.ExitError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &exit):
-		return &exitError{status: holt.ExitStatus(err)}
-	case errors.Is(err, context.DeadlineExceeded):
+	err = attended(attend(vm, term, f.timeout))
+	if errors.Is(err, context.DeadlineExceeded) {
 		return &exitError{holt.StatusTimeout, fmt.Errorf("the VM was killed: --timeout %v is over", f.timeout)}
 	}
-	return &exitError{holt.ExitStatus(err), err}
+	return err
 }
+
+// attended is how this process ends after the guest's program did: like that, without
+// a word, or with Holt's own error.
+func attended(err error) error {
+	if err == nil {
+		return nil
+	}
+	status := holt.ExitStatus(err)
+	if _, ok := errors.AsType[*holt.ExitError](err); ok {
+		err = nil
+	}
+	return &exitError{status, err}
+}
+
+// withSelf runs monitors from the running binary, even if its file was replaced
+// meanwhile.
+func withSelf() holt.Option { return holt.WithBinary("/proc/self/exe") }
 
 // ruleFlag is --allow or --deny. Both add to one list, since the order counts.
 type ruleFlag struct {
@@ -168,25 +197,13 @@ func attend(vm *holt.VM, term *terminal, timeout time.Duration) error {
 		ctx, stop = context.WithTimeout(ctx, timeout)
 		defer stop()
 	}
-	signals := watchSignals(vm, term, cancel)
-	defer signals.stop()
-	done := progress("starting the guest…")
-	err := vm.Start(ctx)
-	done()
-	if err == nil {
-		if err = term.raw(); err != nil {
-			_ = vm.Kill()
-			return err
-		}
-		defer term.restore()
-		signals.started()
+	return converse(ctx, cancel, vm, term, lastResort{"killing the VM", syscall.SIGKILL}, func() error {
+		defer progress("starting the guest…")()
+		return vm.Start(ctx)
+	}, func() error {
 		defer context.AfterFunc(ctx, func() { _ = vm.Kill() })()
-		err = vm.Wait()
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+		return vm.Wait()
+	})
 }
 
 // killedBy is the error of a VM that this process's signal ended.

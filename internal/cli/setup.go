@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +46,7 @@ func setup(ctx context.Context, out io.Writer) error {
 	}
 	steps.clear()
 	fmt.Fprintf(out, "kernel: %s (%s)\n", k.Name, k.Source)
-	root := baseRoot(dirs)
+	root := dirs.BaseRoot()
 	if err := baseroot.Make(ctx, root, dirs.Cache, steps.show); err != nil {
 		return err
 	}
@@ -60,16 +59,13 @@ func setup(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// baseRoot is the root directory that setup makes.
-func baseRoot(dirs paths.Dirs) string { return filepath.Join(dirs.Data, "roots", "base") }
-
 // useBaseRoot makes cfg run in the base root, whose directory stays as it is.
 func useBaseRoot(cfg *holt.Config) error {
 	dirs, err := paths.Default()
 	if err != nil {
 		return err
 	}
-	root := baseRoot(dirs)
+	root := dirs.BaseRoot()
 	if _, err := os.Stat(root); err != nil {
 		return errors.New("there is no base root yet: run `holt setup`, or name a root directory with --rootfs")
 	}
