@@ -14,7 +14,7 @@ LINT      := $(STATIC) tool -modfile=tools/go.mod golangci-lint
 # Programs or files that are needed, each with the Debian package that has it.
 RUN_NEEDS  := qemu-system-x86_64:qemu-system-x86
 KERNEL_NEEDS := gcc:gcc ld:binutils make:make flex:flex bison:bison bc:bc tar:tar xz:xz-utils /usr/include/stdlib.h:libc6-dev /usr/include/gelf.h:libelf-dev
-TEST_NEEDS := ip:iproute2 iperf3:iperf3 tshark:tshark gcc:gcc /usr/include/stdlib.h:libc6-dev cpio:cpio mmdebstrap:mmdebstrap /sbin/mke2fs:e2fsprogs getfattr:attr iasl:acpica-tools
+TEST_NEEDS := ip:iproute2 iperf3:iperf3 tshark:tshark gcc:gcc /usr/include/stdlib.h:libc6-dev cpio:cpio mmdebstrap:mmdebstrap /sbin/mke2fs:e2fsprogs getfattr:attr iasl:acpica-tools ssh:openssh-client
 
 # $(call need,PROGRAM:PACKAGE …) installs the packages of what is missing.
 define need
@@ -55,31 +55,42 @@ run: deps build ## set up and run a first microVM
 	@bin/holt run -- sh -c 'echo hello from a microVM; uname -a'
 
 # Holt's own kernel becomes the default; Debian's is tested too, and runs the outer
-# VM of the kvm lane.
+# VM of the kvm lane. The tests' roots wait for the network most of the time, and are
+# made while the kernel is compiled.
 .PHONY: test
 test: deps-test build ## run every lane: unit, tcg, kvm
 	bin/holt setup
 	@bin/holt kernel ls | grep -q 'Debian package' || bin/holt kernel fetch
-	@$(MAKE) --no-print-directory kernel
+	@$(MAKE) --no-print-directory test-roots & roots=$$!; \
+	$(MAKE) --no-print-directory kernel || { kill $$roots; exit 1; }; wait $$roots
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-tcg
 	@$(MAKE) --no-print-directory test-kvm
 
+.PHONY: test-roots
+test-roots: ## make the Debian roots that the tests' guests have
+	$(STATIC) run ./test/lane -prepare
+
+# A program with the race detector waits a second when it ends, unless it is told
+# otherwise. What vet finds, the target vet has found.
 .PHONY: test-unit
 test-unit: ## tests without a guest, with the race detector
-	CGO_ENABLED=1 $(GO) test -race -v -timeout 10m ./...
+	GORACE=atexit_sleep_ms=50 CGO_ENABLED=1 $(GO) test -race -vet=off -v -timeout 10m ./...
 
+# Guests wait now and then: three make use of two processors.
 .PHONY: test-tcg
 test-tcg: ## tests with guests under QEMU's software emulation
-	$(STATIC) test -v -count=1 -timeout 20m -tags tcg ./test/...
+	$(STATIC) test -vet=off -v -count=1 -parallel 3 -timeout 20m -tags tcg ./test/...
 
 .PHONY: test-kvm
 test-kvm: build ## tests that need KVM: here, or in an outer VM
 	$(STATIC) run ./test/lane
 
 .PHONY: soak
-soak: build ## what takes too long for every change: long guests on KVM
-	$(STATIC) run ./test/lane long
+soak: build ## what takes too long for every change: long guests on KVM, many VMs, many repetitions
+	HOLT_SOAK=1 $(STATIC) test -v -count=1 -run '^TestManyMachinesInOneProcess$$|^TestRandomWork$$' . ./internal/state
+	HOLT_SOAK=1 $(STATIC) test -v -count=1 -timeout 1h -tags tcg -run '^Test(RandomLifecycle|ManyVMs|ManyExecs|ConcurrentExecs|CopyTree|CopyLargeFile)$$' ./test/tcg
+	HOLT_SOAK=1 $(STATIC) run ./test/lane longvmm long
 
 .PHONY: vet
 vet: ## compile everything for each architecture and vet it
@@ -109,7 +120,7 @@ fuzz-short: ## fuzz each target for five seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=5s
 
 .PHONY: bench
-bench: deps build ## measure against QEMU itself and write bench.json
+bench: deps-test build ## measure against QEMU, ssh and others, and write bench.json
 	$(STATIC) run ./test/bench
 
 .PHONY: install

@@ -1,6 +1,6 @@
 // Package kernel holds the configuration of Holt's own guest kernel. It is
 // embedded, so that a holt binary alone can build that kernel; how is
-// internal/kernelbuild's matter, and docs/kernel.md is for those who change it.
+// internal/kernelbuild's matter, and docs/kernels.md is for those who change it.
 package kernel
 
 import (

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,18 +13,19 @@ import (
 	"github.com/holtvm/holt/internal/flock"
 )
 
-// debianPackages are what the tests use inside a Debian root.
+// debianPackages are what the tests use inside a Debian root. One root has them all:
+// it takes a minute to make.
 var debianPackages = []string{
 	"python3", "gcc", "libc6-dev", "make", "tar", "attr", "coreutils",
 	"curl", "iperf3", "nginx-light", "bind9-dnsutils", "iputils-ping", "netcat-openbsd", "fio",
+	"systemd", "dbus", "nodejs", "docker.io", "iptables", "busybox-static",
 }
 
-// DebianRoot is a Debian root directory with debianPackages and more, made by
-// mmdebstrap once and kept in the user's cache. Tests must not change it: use
-// --overlay.
-func DebianRoot(t testing.TB, more ...string) string {
+// DebianRoot is a Debian root directory with debianPackages, made by mmdebstrap once
+// and kept in the user's cache. Tests must not change it: use --overlay.
+func DebianRoot(t testing.TB) string {
 	t.Helper()
-	root, err := MakeDebianRoot(t.Context(), more...)
+	root, err := MakeDebianRoot(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +33,19 @@ func DebianRoot(t testing.TB, more ...string) string {
 }
 
 // MakeDebianRoot makes DebianRoot unless it is there.
-func MakeDebianRoot(ctx context.Context, more ...string) (string, error) {
-	packages := slices.Concat(debianPackages, more)
+func MakeDebianRoot(ctx context.Context) (string, error) {
+	return makeRoot(ctx, "minbase", "debian-", debianPackages)
+}
+
+// MakeSSHRoot makes a root directory with an SSH server, kept as DebianRoot is, unless
+// it is there. Its packages are only unpacked, which takes seconds: it has no users and
+// no settings.
+func MakeSSHRoot(ctx context.Context) (string, error) {
+	return makeRoot(ctx, "extract", "unpacked-", []string{"openssh-server", "dash", "coreutils", "libc-bin", "base-files"})
+}
+
+// makeRoot makes a root directory, a variant of mmdebstrap's, unless it is there.
+func makeRoot(ctx context.Context, variant, prefix string, packages []string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -50,7 +61,7 @@ func MakeDebianRoot(ctx context.Context, more ...string) (string, error) {
 		return "", err
 	}
 	defer lock.Unlock()
-	root := filepath.Join(dir, "debian-"+strings.Join(packages, "+"))
+	root := filepath.Join(dir, prefix+strings.Join(packages, "+"))
 	if _, err := os.Stat(root); err == nil {
 		return root, nil
 	}
@@ -58,7 +69,7 @@ func MakeDebianRoot(ctx context.Context, more ...string) (string, error) {
 	if err := os.RemoveAll(temp); err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), "bookworm", temp)
+	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant="+variant, "--include="+strings.Join(packages, ","), "bookworm", temp)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mmdebstrap (is it installed? `make deps-test`): %w\n%s", err, out)
 	}

@@ -204,8 +204,8 @@ func NothingLeft(t testing.TB) {
 func leftovers(t testing.TB) string {
 	t.Helper()
 	for _, p := range processes(t) {
-		if strings.HasPrefix(p.args, "qemu-system") && strings.Contains(p.args, "vhost-user") && ours(p.pid) ||
-			strings.HasPrefix(p.args, "/proc/self/exe monitor") && ours(p.pid) {
+		if strings.HasPrefix(p.args, "qemu-system") && strings.Contains(p.args, "vhost-user") && ours(t, p.pid) ||
+			strings.HasPrefix(p.args, "/proc/self/exe monitor") && ours(t, p.pid) {
 			return fmt.Sprintf("process %d: %.80s", p.pid, p.args)
 		}
 	}
@@ -214,12 +214,16 @@ func leftovers(t testing.TB) string {
 
 // ours says whether a process has this test's environment: other tests' and
 // other people's VMs are none of our business.
-func ours(pid int) bool {
+func ours(t testing.TB, pid int) bool {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return err == nil && bytes.Contains(env, []byte(runID()))
+	return err == nil && bytes.Contains(env, []byte(runID(t)+"\x00"))
 }
 
 const runVar = "HOLT_TEST_RUN"
 
-// runID marks the processes that this test binary starts.
-func runID() string { return runVar + "=" + strconv.Itoa(os.Getpid()) }
+// runID marks the processes that a test starts, or a part of it: others may run
+// beside it.
+func runID(t testing.TB) string {
+	test, _, _ := strings.Cut(t.Name(), "/")
+	return fmt.Sprintf("%s=%d/%s", runVar, os.Getpid(), test)
+}

@@ -111,7 +111,7 @@ func (c Command) Exec(t testing.TB) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin = c.Stdin
 	cmd.Dir = c.Dir
-	cmd.Env = append(append(os.Environ(), runID()), c.Env...)
+	cmd.Env = append(append(os.Environ(), runID(t)), c.Env...)
 	cmd.WaitDelay = 10 * time.Second
 	return cmd
 }

@@ -42,7 +42,7 @@ func (b *bench) kvmIdle(ctx context.Context) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.Seconds = seconds
+	w.Seconds, w.Cold = seconds, b.short
 	rounds, err := b.runRounds(ctx, w)
 	if err != nil {
 		return nil, err

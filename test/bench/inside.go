@@ -64,8 +64,11 @@ func measureInside(ctx context.Context, w kvmWork, home string, done func(round)
 	turn := map[string]func(context.Context, *kvmSide) (figures, error){
 		"kvm-start": t.start, "kvm-exits": t.exits, "kvm-memory": t.memory, "kvm-idle": t.idle,
 	}[w.Benchmark]
-	// The first round fills caches and does not count.
-	for i := range w.Rounds + 1 {
+	warmUp := 1 // fills caches and does not count
+	if w.Cold {
+		warmUp = 0
+	}
+	for i := range warmUp + w.Rounds {
 		r := round{}
 		sides := t.sides()
 		if i%2 == 1 { // nobody always comes after the same
@@ -77,11 +80,11 @@ func measureInside(ctx context.Context, w kvmWork, home string, done func(round)
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			if f != nil {
-				progress("%s %d/%d  %s  %s", w.Benchmark, i, w.Rounds, f, c.name)
+				progress("%s %d/%d  %s  %s", w.Benchmark, i+1-warmUp, w.Rounds, f, c.name)
 				r[c.name] = f
 			}
 		}
-		if i > 0 {
+		if i >= warmUp {
 			if err := done(r); err != nil {
 				return err
 			}

@@ -26,6 +26,7 @@ const kvmGoal = "<= 0.8"
 type kvmWork struct {
 	Benchmark string `json:"benchmark"`
 	Rounds    int    `json:"rounds"`
+	Cold      bool   `json:"cold"`      // without a round before them
 	Seconds   int    `json:"seconds"`   // of idleness
 	Holt      string `json:"holt"`      // binary
 	Data      string `json:"data"`      // Holt's directory with the kernel

@@ -50,13 +50,14 @@ type lane struct {
 func main() {
 	var l lane
 	var where string
-	var list bool
+	var list, prepare bool
 	flag.StringVar(&where, "where", whereAuto, "run the tests on this `host`, in an outer VM (outer), or wherever /dev/kvm works (auto)")
 	flag.StringVar(&l.backend, "backend", hypervisor.NameKVM, "what the tests' guests run on: `kvm`, or qemu with KVM")
 	flag.StringVar(&l.memory, "memory", "4G", "memory of the outer VM")
 	flag.StringVar(&l.filter, "run", "", "only tests that match this `regexp`")
 	flag.BoolVar(&l.race, "race", false, "build holt, and the tests that are not shared into guests, with the race detector")
 	flag.BoolVar(&list, "list", false, "list the parts and exit")
+	flag.BoolVar(&prepare, "prepare", false, "make the Debian root directories of all tests, unless they are there, and exit")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: lane [flags] [part...]\n")
 		flag.PrintDefaults()
@@ -73,12 +74,24 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := l.main(ctx, where, flag.Args())
+	var err error
+	if prepare {
+		err = makeRoots(ctx)
+	} else {
+		err = l.main(ctx, where, flag.Args())
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "lane: %v\n", err)
 		os.Exit(1)
 	}
+}
+
+// makeRoots makes what takes long to be made, and may be made beside other work.
+func makeRoots(ctx context.Context) error {
+	_, err := vmtest.MakeDebianRoot(ctx)
+	_, sshErr := vmtest.MakeSSHRoot(ctx)
+	return errors.Join(err, sshErr)
 }
 
 // main runs the parts that are named, or all of them.

@@ -29,22 +29,41 @@ var parts = []part{
 	// Random code may hang an emulated SVM, and hundreds of machines one after the other
 	// become slow there: the unit lane has both, on any /dev/kvm.
 	{name: "machine", pkg: "internal/hypervisor/kvm", run: "^Test", skip: "^TestMachinesLeaveNothing$", timeout: 5 * time.Minute},
-	{name: "vmm", pkg: "test/kvm", timeout: 20 * time.Minute},
-	{name: "guests", pkg: "test/tcg", skip: "^(" + notGuests + "|" + longGuests + ")$|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
-	{name: "long", pkg: "test/tcg", run: "^(" + longGuests + ")$", timeout: time.Hour, debian: true, long: true},
+	{name: "vmm", pkg: "test/kvm", skip: longVMM, timeout: 20 * time.Minute},
+	{name: "guests", pkg: "test/tcg", skip: "^(" + notGuests + "|" + longGuests + "|" + sameGuests + ")$|" + sameCases + "|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
+	{name: "long", pkg: "test/tcg", run: "^(" + longGuests + "|" + sameGuests + "|TestFio)$|" + sameCases, timeout: time.Hour, debian: true, long: true},
+	{name: "longvmm", pkg: "test/kvm", run: "^(TestBootsLeaveNothing|TestClocksAndPause)$|" + longVMM, timeout: time.Hour, long: true},
 }
 
 // notGuests are tests of test/tcg that are not for this lane. The first ones build
 // programs, are about the command line alone, or end before a guest boots. The others
 // are about QEMU, are run by another test in its guest, give a boot less time than it
 // takes there, or need what an outer VM does not have: user attributes of files, and
-// cables between network namespaces.
+// cables between network namespaces. Many VMs, programs and files are for where they
+// are cheap.
 const notGuests = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs|TestTakenPort|TestBadDisks|TestBadMemoryRoots" +
-	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot|TestUnpackArchive|TestNetworkReach|TestSpoofedSources"
+	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot|TestUnpackArchive|TestNetworkReach|TestSpoofedSources" +
+	"|TestLifecycleWithoutAGuest|TestKilledCreate|TestRandomLifecycle|TestLifecycleWorker" +
+	"|TestManyVMs|TestManyExecs|TestConcurrentExecs|TestCopyTree|TestCopyLargeFile"
 
 // longGuests have much to do.
 const longGuests = "TestOwnKernelRunsPrograms|TestOwnKernelRunsSystemd|TestOwnKernelRunsDocker|TestManyAtOnce" +
 	"|TestPosix|TestPythonReadsAHostDirectory|TestStdinThroughCat|TestBulk|TestFloods|TestPublishedPorts"
+
+// sameGuests are about what is the same on every backend: the host's side of disks
+// and ports, the agent, the command line. The tcg lane has them for every change;
+// here they are in the long part.
+const sameGuests = "TestCapture|TestDiskInUse|TestImpatientInterrupts|TestInProcessLeavesNothing|TestNetworkNames|TestOutputAndErrorsNeverMix" +
+	"|TestOwnKernel|TestPowerCut|TestQuietConsole|TestRootDisk|TestRunEndsWithItsContext|TestSignals" +
+	"|TestEndsOfKeptVMs|TestKeptFromGo|TestKilledClients|TestKilledMonitor|TestMemoryExhausted|TestShellSession"
+
+// sameCases are cases of other tests of which the same is true, or that another
+// test of this lane has.
+const sameCases = "^TestCPUQuota$/^half_of_one$|^TestExitStatus$/^(not_found|not_executable|a_directory|segmentation_fault|success)|" +
+	"^TestDeathOfTheGuest$/^crash_of_the_agent$|^TestGuestFailures$/^kernel_that_spins$|^TestKillAnyProcess$/^monitor$|^TestMemoryComesBack$/amd64$"
+
+// longVMM is the middle one of three machines, on the second kernel.
+const longVMM = "^TestBoots$/^debian$/^2_CPUs"
 
 // choose returns the parts with these names, all but the long ones for none.
 func choose(names []string) ([]part, error) {
@@ -107,6 +126,9 @@ func (l *lane) compile(ctx context.Context, cgo string, args []string) error {
 // arguments of a part's test binary.
 func (l *lane) arguments(p part) []string {
 	args := []string{"-test.v", "-test.timeout", p.timeout.String()}
+	if l.outer { // its one CPU has time while a test waits
+		args = append(args, "-test.parallel", "2")
+	}
 	run := p.run
 	if l.filter != "" {
 		run = l.filter

@@ -64,7 +64,7 @@ func TestOuterVMArguments(t *testing.T) {
 		{"/tmp/bin/holt", "-v /tmp/bin:/tmp/bin:ro"},
 		{"/src2/holt", "-v /src2:/src2:ro"},
 	} {
-		l := lane{repo: "/src", holt: c.holt, tested: c.holt, backend: "kvm", memory: "2G", filter: "TestA"}
+		l := lane{repo: "/src", holt: c.holt, tested: c.holt, backend: "kvm", memory: "2G", filter: "TestA", outer: true}
 		got := strings.Join(l.inOuterVM(t.Context(), p, "/src/bin/lane/p.test").Args, " ")
 		for _, want := range []string{
 			c.holt + " run --backend qemu --nested -m 2G", "-v /src:/src:ro", "-w /src/test/kvm", c.mapped,

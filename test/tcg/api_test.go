@@ -47,6 +47,7 @@ func main() {
 // TestFromAnotherModule builds a program that imports holt as a fresh checkout
 // has it, without the generated agent, with plain go build.
 func TestFromAnotherModule(t *testing.T) {
+	t.Parallel()
 	repo, dir := vmtest.Repo(t), t.TempDir()
 	checkout, module := filepath.Join(dir, "holt"), filepath.Join(dir, "outsider")
 	run(t, repo, "sh", "-c", `mkdir -p "$1" && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$1"`, "sh", checkout)

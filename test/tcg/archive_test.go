@@ -74,6 +74,7 @@ func makeArchive(t *testing.T, path string) []tar.Header {
 
 // TestUnpackArchive unpacks an archive in the guest and compares on the host.
 func TestUnpackArchive(t *testing.T) {
+	t.Parallel()
 	in, out := t.TempDir(), t.TempDir()
 	archive := filepath.Join(in, "a.tar")
 	headers := makeArchive(t, archive)

@@ -12,6 +12,7 @@ import (
 
 // TestCapture: what passed the guest's card is in a file that tshark reads.
 func TestCapture(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "net.pcap")
 	r := vmtest.Run(t, "run", "--network", "local", "--pcap", file, "--", "sh", "-c",
 		"ping -c 1 host.holt.internal >/dev/null && nslookup nothing.holt.internal >/dev/null; nc -w 1 host.holt.internal 1; true")

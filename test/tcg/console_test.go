@@ -48,6 +48,7 @@ func testKernels(t *testing.T) []kernel.Kernel {
 // TestConsoleSwitch: each line of the kernel's log is on the console once, and in
 // order, though the kernel begins on the serial port and goes on on hvc0.
 func TestConsoleSwitch(t *testing.T) {
+	t.Parallel()
 	for _, k := range testKernels(t) {
 		t.Run(k.Name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -108,6 +109,7 @@ func TestQuietConsole(t *testing.T) {
 
 // TestPanicIsSeen: a kernel that panics when hvc0 is its console is heard to its end.
 func TestPanicIsSeen(t *testing.T) {
+	t.Parallel()
 	for _, k := range testKernels(t) {
 		t.Run(k.Name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "console")
@@ -144,6 +146,7 @@ func (p *printed) Write(b []byte) (int, error) {
 // TestPanicWithoutInit: a kernel without an initramfs panics, with the driver
 // built in on hvc0, otherwise on the early console.
 func TestPanicWithoutInit(t *testing.T) {
+	t.Parallel()
 	name := cmp.Or(os.Getenv("HOLT_BACKEND"), hypervisor.NameAuto)
 	backend, err := hypervisor.Select(t.Context(), name, hypervisor.Options{KVM: kvm.New, QEMU: qemu.New})
 	if err != nil {

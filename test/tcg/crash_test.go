@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -69,6 +68,7 @@ func TestKillAnyProcess(t *testing.T) {
 // TestGuestFailures: whatever goes wrong in the guest is reported with the end
 // of its console, and nothing hangs.
 func TestGuestFailures(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	spin, halt := filepath.Join(dir, "spin"), filepath.Join(dir, "halt")
 	for path, code := range map[string][]byte{
@@ -79,7 +79,7 @@ func TestGuestFailures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var wg sync.WaitGroup
+	t.Cleanup(func() { vmtest.NothingLeft(t) })
 	for _, c := range []struct {
 		name string
 		args []string
@@ -91,21 +91,19 @@ func TestGuestFailures(t *testing.T) {
 		{"kernel that halts", []string{"run", "--kernel", halt, "--", "true"}, []string{"has been idle", "console is empty"}},
 		{"kernel without virtio", []string{"run", "--kernel", withoutModules(t), "--", "true"}, []string{"  | ", "holt-agent:", "vsock"}},
 	} {
-		wg.Go(func() {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := vmtest.Run(t, c.args...)
 			if r.Code != 125 {
-				t.Errorf("%s: exit status %d: %s", c.name, r.Code, r.Stderr)
+				t.Errorf("exit status %d: %s", r.Code, r.Stderr)
 			}
 			for _, text := range c.says {
 				if !strings.Contains(r.Stderr, text) {
-					t.Errorf("%s: no %q in:\n%s", c.name, text, r.Stderr)
+					t.Errorf("no %q in:\n%s", text, r.Stderr)
 				}
 			}
-			t.Logf("%s: %v", c.name, r.Time)
 		})
 	}
-	wg.Wait()
-	vmtest.NothingLeft(t)
 }
 
 // withoutModules copies a kernel to where the modules that it needs are not found,

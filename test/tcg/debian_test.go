@@ -29,6 +29,7 @@ for base, dirs, files in os.walk(sys.argv[1]):
 `
 
 func TestPythonReadsAHostDirectory(t *testing.T) {
+	t.Parallel()
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +90,7 @@ int main(void) {
 `
 
 func TestCProgramOnAMappedDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "program.c"), []byte(program), 0o644); err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ func tool(t *testing.T, name string, args ...string) string {
 // TestRootDisk: an ext4 image is the root, keeps what is written, and is clean when
 // the guest has ended.
 func TestRootDisk(t *testing.T) {
+	t.Parallel()
 	image := newExt4(t, baseRoot(t), 64)
 	r := vmtest.Run(t, "run", "--root-disk", image, "--", "sh", "-c",
 		`awk '$2 == "/" { print $3 }' /proc/mounts; mkdir /made && echo kept > /made/note; ls -d /proc/1 /dev/null /sys/class`)
@@ -76,6 +77,7 @@ func TestRootDisk(t *testing.T) {
 // TestDisks: further disks come in their order and under their names, one that is
 // read-only is so, and what was freed in the guest is freed on the host.
 func TestDisks(t *testing.T) {
+	t.Parallel()
 	first, second := newDisk(t, 8), newDisk(t, 16)
 	if err := os.WriteFile(second, bytes.Repeat([]byte("host"), 4<<20), 0o644); err != nil {
 		t.Fatal(err)
@@ -101,6 +103,7 @@ head -c 5 virtio-disk0; echo`)
 
 // TestDiskInUse: a disk that is written belongs to one VM; several may read one.
 func TestDiskInUse(t *testing.T) {
+	t.Parallel()
 	image := newDisk(t, 8)
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Link(image, link); err != nil {
@@ -158,11 +161,12 @@ func TestBadDisks(t *testing.T) {
 // TestFio: what fio writes it finds again, in blocks of several sizes and in flight
 // at once, and after dropping every cache.
 func TestFio(t *testing.T) {
+	t.Parallel()
 	root := vmtest.DebianRoot(t)
-	const job = `[global]
+	job := `[global]
 filename=/dev/disk/by-id/virtio-disk0
 direct=1
-size=64m
+size=` + fmt.Sprint(vmtest.Times(64, 16)) + `m
 verify=crc32c
 verify_fatal=1
 do_verify=1
@@ -196,6 +200,7 @@ offset=128m
 // TestPowerCut: what was synced survives the monitor's violent death, and the file
 // system is whole once its journal was replayed.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	empty := t.TempDir()
 	image := newExt4(t, empty, 64)
 	for range 2 {

@@ -12,6 +12,8 @@ import (
 )
 
 func TestExitStatus(t *testing.T) {
+	t.Parallel()
+	t.Cleanup(func() { vmtest.NothingLeft(t) })
 	for _, c := range []struct {
 		name   string
 		args   []string
@@ -29,6 +31,7 @@ func TestExitStatus(t *testing.T) {
 		{"timeout", []string{"run", "--timeout", "8s", "--", "sh", "-c", "echo up; sleep 600"}, 124, "up\n", "--timeout 8s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := vmtest.Run(t, c.args...)
 			r.Want(t, c.code, c.stdout)
 			if !strings.Contains(r.Stderr, c.stderr) {
@@ -39,7 +42,6 @@ func TestExitStatus(t *testing.T) {
 			}
 		})
 	}
-	vmtest.NothingLeft(t)
 }
 
 // TestSignals: a signal for holt is one for the guest's program.

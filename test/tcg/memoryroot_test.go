@@ -33,6 +33,7 @@ func archiveOf(t *testing.T, dir string) string {
 // TestMemoryRoot: a gzip-compressed cpio archive is the root, in guest memory; its
 // own /init is a file like others.
 func TestMemoryRoot(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "root")
 	tool(t, "cp", "-a", baseRoot(t), dir)
 	if err := os.WriteFile(filepath.Join(dir, "init"), []byte("#!/bin/sh\necho the wrong init\n"), 0o755); err != nil {
@@ -47,6 +48,7 @@ func TestMemoryRoot(t *testing.T) {
 
 // TestBadMemoryRoots: each is refused with a reason, before any boot.
 func TestBadMemoryRoots(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	whole, err := os.ReadFile(archiveOf(t, baseRoot(t)))
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 // TestNested: /dev/kvm is there when it was asked for, and only then; a CPU that
 // cannot run guests is an error that says so.
 func TestNested(t *testing.T) {
+	t.Parallel()
 	vmtest.Run(t, "run", "--nested", "--", "stat", "-c", "%a %t:%T", "/dev/kvm").Want(t, 0, "600 a:e8\n")
 	vmtest.Run(t, "run", "--", "test", "-e", "/dev/kvm").Want(t, 1, "")
 

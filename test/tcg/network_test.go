@@ -117,6 +117,7 @@ var reaches = []reach{
 // TestNetworkReach goes through modes and rules: what a guest reaches, and what it
 // is refused at once.
 func TestNetworkReach(t *testing.T) {
+	t.Parallel()
 	w := vmtest.NewWorld(t)
 	vmtest.Serve(t, w.Beyond, "servers")
 	vmtest.Serve(t, w.Host, "servers")

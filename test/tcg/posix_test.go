@@ -20,6 +20,7 @@ import (
 // TestPosix runs go-fuse's conformance suite on a mapped directory, inside a
 // guest.
 func TestPosix(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)

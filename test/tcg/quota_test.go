@@ -33,7 +33,7 @@ func TestCPUQuota(t *testing.T) {
 			var got float64
 			for range 2 {
 				time.Sleep(time.Second)
-				if got = share(t, p, 5*time.Second); got > c.share*0.9 && got < c.share*1.1 {
+				if got = share(t, p, 3*time.Second); got > c.share*0.9 && got < c.share*1.1 {
 					break
 				}
 			}

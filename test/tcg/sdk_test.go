@@ -124,7 +124,7 @@ func openFiles(t *testing.T) int {
 func TestRunEndsWithItsContext(t *testing.T) {
 	useAgent(t)
 	vm, _ := sdkVM(t, "sleep 600", holt.InProcess())
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if err := vm.Run(ctx); !errors.Is(err, context.DeadlineExceeded) || holt.ExitStatus(err) != holt.StatusTimeout {
 		t.Errorf("Run: %v", err)

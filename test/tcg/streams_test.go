@@ -21,6 +21,7 @@ import (
 
 // TestStdinThroughCat: 100 MB go in and come back byte for byte.
 func TestStdinThroughCat(t *testing.T) {
+	t.Parallel()
 	const size = 100 << 20
 	source := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{1}), size) }
 	want := sha256.New()
@@ -51,6 +52,7 @@ func (c *count) Write(p []byte) (int, error) {
 }
 
 func TestOutputAndErrorsNeverMix(t *testing.T) {
+	t.Parallel()
 	script := `i=0; while [ $i -lt 2000 ]; do echo "out $i"; echo "err $i" >&2; i=$((i+1)); done`
 	var out, errs strings.Builder
 	for i := range 2000 {
@@ -66,6 +68,7 @@ func TestOutputAndErrorsNeverMix(t *testing.T) {
 
 // TestSlowReaderBlocksTheProgram: nobody buffers what is not read.
 func TestSlowReaderBlocksTheProgram(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cmd := vmtest.Command{Args: []string{"run", "-v", dir + ":/out", "--", "sh", "-c",
 		"i=0; while :; do dd if=/dev/zero bs=64k count=16 2>/dev/null; i=$((i+1)); echo $i > /out/mb; done"}}.Exec(t)
