@@ -32,6 +32,33 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+func TestPercentile(t *testing.T) {
+	hundred := make([]float64, 100)
+	for i := range hundred {
+		hundred[i] = float64(100 - i)
+	}
+	for _, c := range []struct {
+		p    int
+		list []float64
+		want float64
+	}{
+		{99, []float64{3}, 3},
+		{99, []float64{9, 1, 5}, 9},
+		{99, hundred, 99},
+		{99, append([]float64{1000}, hundred...), 100},
+		{50, hundred, 50},
+		{0, hundred, 1},
+	} {
+		if got := percentile(c.p, c.list); got != c.want {
+			t.Errorf("percentile(%d, %d elements) = %v, want %v", c.p, len(c.list), got, c.want)
+		}
+	}
+	r := compareTails("exec-p99", "ms", "<= 1.0", "ssh", hundred, []float64{198})
+	if r.Ours != 99 || r.Ratio != 0.5 || r.Runs != 100 {
+		t.Errorf("%+v: not 99 ms beside 198 in 100 runs", r)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	for _, c := range []struct {
 		ratio float64

@@ -43,6 +43,8 @@ var benchmarks = []benchmark{
 	{"virtiofs", (*bench).virtiofs},
 	{"net", (*bench).network},
 	{"blk", (*bench).disk},
+	{"exec", (*bench).exec},
+	{"copy", (*bench).copy},
 	{"kvm-start", (*bench).kvmStart},
 	{"kvm-exits", (*bench).kvmExits},
 	{"kvm-memory", (*bench).kvmMemory},

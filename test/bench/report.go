@@ -33,6 +33,13 @@ func compare(name, unit, goal, peerName string, ours, peer []float64) result {
 	return r
 }
 
+// compareTails is compare of what 99 of 100 runs do not exceed.
+func compareTails(name, unit, goal, peerName string, ours, peer []float64) result {
+	r := compare(name, unit, goal, peerName, []float64{percentile(99, ours)}, []float64{percentile(99, peer)})
+	r.Runs = len(ours)
+	return r
+}
+
 // verdict is "met" or "missed", or empty when there is no goal.
 func (r result) verdict() string {
 	var op string
@@ -51,6 +58,13 @@ func median(list []float64) float64 {
 	s := slices.Sorted(slices.Values(list))
 	n := len(s)
 	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+// percentile is the least element of a list, which is not empty, that p of 100 do not
+// exceed.
+func percentile(p int, list []float64) float64 {
+	s := slices.Sorted(slices.Values(list))
+	return s[max((len(s)*p+99)/100, 1)-1]
 }
 
 func printTable(w io.Writer, results []result) {

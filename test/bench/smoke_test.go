@@ -89,6 +89,43 @@ func TestDevices(t *testing.T) {
 	}
 }
 
+// TestIntoGuest measures the ways into a guest for a moment.
+func TestIntoGuest(t *testing.T) {
+	vmtest.Home(t)
+	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.cleanUp)
+	for _, one := range []struct {
+		name    string
+		run     func(context.Context) ([]result, error)
+		figures []string
+	}{
+		{"exec", b.exec, []string{
+			"exec", "exec-p99", "exec-kept", "exec-kept-p99", "exec-api", "exec-api-p99", "ping", "ping-p99", "exec-floor",
+		}},
+		{"copy", b.copy, []string{"copy-file-to-guest", "copy-file-from-guest", "copy-tree-to-guest", "copy-tree-from-guest"}},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			results, err := one.run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, r := range results {
+				if r.Ours <= 0 || r.Peer <= 0 || r.Runs != 1 {
+					t.Errorf("%s: %v %s beside %v in %d runs", r.Name, r.Ours, r.Unit, r.Peer, r.Runs)
+				}
+				names = append(names, r.Name)
+			}
+			if !slices.Equal(names, one.figures) {
+				t.Errorf("the figures are %q, not %q", names, one.figures)
+			}
+		})
+	}
+}
+
 // TestKVMIdle looks at idle guests for a moment, in an outer VM if need be.
 func TestKVMIdle(t *testing.T) {
 	// Other packages' tests look at what runs meanwhile.
