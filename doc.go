@@ -9,6 +9,33 @@
 //	vm.Stdout = os.Stdout
 //	err = vm.Run(ctx) // nil, or *holt.ExitError with the program's status
 //
+// # VMs
+//
+// A [VM] that [New] or [Builder.Build] made is shaped like [os/exec.Cmd]. It runs once
+// and ends with its process. One that [Create] made is kept: it has a directory of its
+// own and perhaps a name, lives on when its process ends, and is started, stopped and
+// removed by whichever process finds it with [Open] or [List]. There is no daemon. Each
+// VM that runs has a monitor, a process of the holt binary, which holds the lock that
+// says so.
+//
+// In a VM that runs, [VM.Exec] runs programs beside the main one, again in the shape of
+// os/exec; [VM.FS] is its file system for io/fs, which can be written too; and
+// [VM.CopyTo] and [VM.CopyFrom] copy trees. [VM.Logs], [VM.Stats] and [Events] tell what
+// goes on. [RunCode] is all of this in one call, for a piece of source code.
+//
+// # Errors
+//
+// A program that fails is an [*ExitError]. A VM that fails is a [*GuestError], with the
+// reason and the last lines of the guest's console; calls that wait for a guest get it
+// within two seconds of its end. What cannot be done in a VM's state is a [*StateError].
+// [ExitStatus] is the exit status with which the command line would end.
+//
+// # The guest is not trusted
+//
+// Its answers are bounded and checked, and cannot do harm beyond being untrue: output,
+// names of files, content, figures and exit statuses are what it says. They may hold any
+// bytes. docs/security.md lists what a guest can reach.
+//
 // # Configuration
 //
 // [Config] describes one microVM. It is a plain value with a public JSON form,

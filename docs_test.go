@@ -95,3 +95,18 @@ func TestDocsGrammarExamples(t *testing.T) {
 		}
 	}
 }
+
+// Every method for VMs, their programs and files is named on the page about the package.
+func TestDocsNameEveryMethod(t *testing.T) {
+	text, err := os.ReadFile("docs/go-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[*VM](), reflect.TypeFor[*Cmd](), reflect.TypeFor[*FS]()} {
+		for method := range typ.Methods() {
+			if !regexp.MustCompile(`\b` + method.Name + `\b`).Match(text) {
+				t.Errorf("docs/go-api.md does not name %s of %v", method.Name, typ)
+			}
+		}
+	}
+}
