@@ -137,6 +137,10 @@ func TestKVMIdle(t *testing.T) {
 	t.Cleanup(b.cleanUp)
 	results, err := b.kvmIdle(t.Context())
 	if err != nil {
+		t.Logf("an emulated outer VM may get stuck, or its clock jump; once more, after: %v", err)
+		results, err = b.kvmIdle(t.Context())
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	figures := map[string]float64{}
