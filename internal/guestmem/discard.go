@@ -7,10 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Discard gives the host back the memory behind b, which is of this Memory: it
-// reads as zero from then on, until somebody writes to it. Whatever of b is less
-// than a page of the host stays as it is. Of a shared file it goes from the file
-// itself, and so from every process that has the file mapped.
+// Discard gives the host back the memory behind b, which is of this Memory: until
+// somebody writes to it, it reads as in the image that the memory is based on, or as
+// zero if there is none. Whatever of b is less than a page of the host stays as it is.
+// Of a shared file it goes from the file itself, and so from every process that has
+// the file mapped; an image stays whole.
 //
 // The error wraps [ErrOutOfRange] if b is not of this Memory; otherwise it is the
 // kernel's, for memory that cannot be discarded.

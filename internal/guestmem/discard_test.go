@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +76,30 @@ func TestDiscard(t *testing.T) {
 				t.Errorf("the file has %d blocks and %d bytes, %v", st.Blocks, st.Size, err)
 			}
 		})
+	}
+}
+
+// TestDiscardOfAnImage: the page of the image comes back, and is no change any more.
+func TestDiscardOfAnImage(t *testing.T) {
+	const pages = 8
+	m := mapImage(t, &Image{pages * page, []Layer{{File: filled(t, pages, 0)}, {filled(t, pages, 1), []Run{{4, 2}}}}})
+	b := all(t, m)
+	want := bytes.Clone(b)
+	for i := range b {
+		b[i] = 0xaa
+	}
+	copy(want[6*page:], b[6*page:])
+	if err := m.Discard(b[:6*page]); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b, want) {
+		t.Error("discarded pages are not the image's, or others are gone")
+	}
+	if got, err := m.Touched(); err != nil || !slices.Equal(got, []Run{{6, 2}}) {
+		t.Errorf("touched are %v, %v", got, err)
+	}
+	if got := all(t, mapImage(t, m.Image())); !bytes.Equal(got[:6*page], want[:6*page]) {
+		t.Error("the image has changed")
 	}
 }
 

@@ -6,6 +6,9 @@
 // Everything a guest says about its memory (descriptor addresses, lengths,
 // ring positions) passes through [Memory.Slice] or [Memory.AppendSlices].
 //
+// An [Image] is guest memory in files: what a VM had when it was saved, and what
+// others begin with.
+//
 // The bytes behind a slice can change at any moment, because the guest runs
 // meanwhile. Whoever checks a value must copy it first.
 package guestmem
@@ -35,34 +38,28 @@ type mapping struct {
 	guest  uint64
 	host   []byte
 	whole  []byte // what is unmapped in the end; host lies in it
-	shared bool   // backed by a file
+	shared bool   // backed by a file that gets what is written
 }
 
-// Memory is a set of mapped regions. It does not change after [Map], so any
-// number of goroutines may use it at once; [Memory.Close] must come last.
+// Memory is a set of mapped regions. Its addresses do not change after [Map] or
+// [MapImage], so any number of goroutines may use it at once. What it is based on
+// changes in [Memory.Rebase], which is not for use beside another method that writes
+// the memory to files or asks about pages. [Memory.Close] must come last.
 type Memory struct {
-	maps []mapping // sorted by guest address, not overlapping
+	maps  []mapping // sorted by guest address, not overlapping
+	image *Image    // what the pages that nobody changed are read from, or nil
 }
 
 // Map maps the regions into this process. Regions must be non-empty, must not
 // overlap and must not reach past the end of the 64-bit address space. Files
 // stay the caller's: they may be closed once Map returns.
 func Map(regions []Region) (*Memory, error) {
-	sorted := append([]Region(nil), regions...)
-	sort.Slice(sorted, func(i, j int) bool { return sorted[i].GuestAddr < sorted[j].GuestAddr })
+	sorted, err := arrange(regions)
+	if err != nil {
+		return nil, fmt.Errorf("map guest memory: %w", err)
+	}
 	m := &Memory{}
-	var next uint64
 	for _, r := range sorted {
-		end := r.GuestAddr + r.Size
-		switch {
-		case r.Size == 0 || end < r.GuestAddr || r.Size != uint64(int(r.Size)) || int(r.Size) < 0:
-			m.Close()
-			return nil, fmt.Errorf("map guest memory: bad region of %d bytes at %#x", r.Size, r.GuestAddr)
-		case r.GuestAddr < next:
-			m.Close()
-			return nil, fmt.Errorf("map guest memory: region at %#x overlaps the one before", r.GuestAddr)
-		}
-		next = end
 		host, whole, err := mapRegion(r)
 		if err != nil {
 			m.Close()
@@ -73,20 +70,35 @@ func Map(regions []Region) (*Memory, error) {
 	return m, nil
 }
 
+// arrange returns the regions in the order of their addresses, or why they cannot be
+// guest memory.
+func arrange(regions []Region) ([]Region, error) {
+	sorted := append([]Region(nil), regions...)
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].GuestAddr < sorted[j].GuestAddr })
+	var next uint64
+	for _, r := range sorted {
+		end := r.GuestAddr + r.Size
+		switch {
+		case r.Size == 0 || end < r.GuestAddr || r.Size != uint64(int(r.Size)) || int(r.Size) < 0:
+			return nil, fmt.Errorf("bad region of %d bytes at %#x", r.Size, r.GuestAddr)
+		case r.GuestAddr < next:
+			return nil, fmt.Errorf("region at %#x overlaps the one before", r.GuestAddr)
+		}
+		next = end
+	}
+	return sorted, nil
+}
+
 // hugePage is the size of a huge page on x86-64 and of most on arm64, in bytes.
 const hugePage = 2 << 20
 
 func mapRegion(r Region) (host, whole []byte, err error) {
 	const prot = unix.PROT_READ | unix.PROT_WRITE
 	if r.File == nil {
-		// Guest and host address are equal modulo a huge page's size, so that
-		// one entry of the nested page tables can map a whole huge page.
-		whole, err := unix.Mmap(-1, 0, int(r.Size)+hugePage, prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+		host, whole, err := congruent(r, prot)
 		if err != nil {
 			return nil, nil, err
 		}
-		skip := (r.GuestAddr - address(whole)) % hugePage
-		host := whole[skip:][:r.Size:r.Size]
 		// A kernel without huge pages refuses; then there are none.
 		_ = unix.Madvise(host, unix.MADV_HUGEPAGE)
 		return host, whole, nil
@@ -102,6 +114,17 @@ func mapRegion(r Region) (host, whole []byte, err error) {
 	}
 	whole, err = unix.Mmap(int(r.File.Fd()), r.Offset, int(r.Size), prot, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	return whole, whole, err
+}
+
+// congruent maps private memory for r. Guest and host address are equal modulo a huge
+// page's size, so that one entry of the nested page tables can map a whole huge page.
+func congruent(r Region, prot int) (host, whole []byte, err error) {
+	whole, err = unix.Mmap(-1, 0, int(r.Size)+hugePage, prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, nil, err
+	}
+	skip := (r.GuestAddr - address(whole)) % hugePage
+	return whole[skip:][:r.Size:r.Size], whole, nil
 }
 
 // Close unmaps everything. No slice of this memory may be used afterwards.
