@@ -116,10 +116,22 @@ func (f *File) prepare(readOnly bool) error {
 	case size%sectorSize != 0:
 		return fmt.Errorf("its size is %d bytes, not a multiple of %d: fill it up (truncate -s %%%d %s)", size, sectorSize, sectorSize, f.path)
 	}
+	f.measure(size)
+	return nil
+}
+
+// measure sets the size, and finds out what calls may wait.
+func (f *File) measure(size int64) {
 	f.size = size
 	f.tellsCached = tellsCached(f.fd)
 	f.flushes.waited.Store(true) // until one proves that it need not
-	return nil
+}
+
+// plain is a file of size bytes, without a lock, that stays the caller's.
+func plain(file *os.File, size int64) *File {
+	f := &File{f: file, fd: int(file.Fd()), path: file.Name()}
+	f.measure(size)
+	return f
 }
 
 // bare is err without the path, which the caller names.

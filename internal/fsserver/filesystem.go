@@ -19,6 +19,7 @@ type fileSystem struct {
 
 	log      *slog.Logger
 	readOnly bool
+	replaced bool // as in Options
 	ids      ids
 	procFD   int // /proc/self/fd, to reopen descriptors
 
@@ -27,13 +28,15 @@ type fileSystem struct {
 	handles *handleTable
 }
 
-func newFileSystem(root string, readOnly bool, files *Budget, log *slog.Logger) (_ *fileSystem, err error) {
+func newFileSystem(root string, opts Options, log *slog.Logger) (_ *fileSystem, err error) {
 	fs := &fileSystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		log:           log,
-		readOnly:      readOnly,
+		readOnly:      opts.ReadOnly,
+		replaced:      opts.Replaced,
 		ids:           newIDs(os.Geteuid(), os.Getegid()),
 	}
+	files := opts.Budget
 	if files == nil {
 		if files, err = ProcessBudget(); err != nil {
 			return nil, err

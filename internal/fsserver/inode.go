@@ -122,22 +122,21 @@ func (t *inodeTable) add(fd int, st *unix.Statx_t) uint64 {
 	return in.id
 }
 
-// restore enters a file that a saved session knew and takes fd over. It does
-// nothing and reports false when the file has a node id already.
-func (t *inodeTable) restore(id, lookups uint64, fd int, st *unix.Statx_t) bool {
+// restore enters a file that a saved session knew and takes fd over. Two files of
+// that session may be one by now; a lookup then finds the former.
+func (t *inodeTable) restore(id, lookups uint64, fd int, st *unix.Statx_t) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, known := t.byKey[keyOf(st)]; known {
-		return false
-	}
 	t.enter(id, fd, st).lookups = lookups
-	return true
 }
 
 func (t *inodeTable) enter(id uint64, fd int, st *unix.Statx_t) *inode {
 	in := &inode{id: id, fd: fd, key: keyOf(st), kind: uint32(st.Mode) & syscall.S_IFMT}
 	in.refs.Store(1)
-	t.byID[id], t.byKey[in.key] = in, in
+	t.byID[id] = in
+	if _, known := t.byKey[in.key]; !known {
+		t.byKey[in.key] = in
+	}
 	return in
 }
 
@@ -187,7 +186,9 @@ func (t *inodeTable) reset() {
 
 func (t *inodeTable) drop(in *inode) {
 	delete(t.byID, in.id)
-	delete(t.byKey, in.key)
+	if t.byKey[in.key] == in {
+		delete(t.byKey, in.key)
+	}
 }
 
 // size returns the number of inodes, the root among them.

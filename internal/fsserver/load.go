@@ -17,11 +17,15 @@ import (
 // server waits for INIT.
 //
 // Each file is looked for under its path, without following symbolic links, and
-// must be the same inode. One that is not found is lost: requests for it, and for
-// what the guest had open of it, are answered with ESTALE; everything else goes
-// on. That is what happens to files that were removed or moved in between, and to
-// those that were open but already removed (temporary files without a name among
-// them) when the state was saved. Locks are the guest's own and need nothing.
+// must be the same inode; or one of the same kind, if Options.Replaced. One that is
+// not found is lost: requests for it, and for what the guest had open of it, are
+// answered with ESTALE; everything else goes on. That is what happens to files that
+// were removed, moved or replaced in between, and to those that were open but already
+// removed (temporary files without a name among them) when the state was saved.
+//
+// Open files are opened again with the access that they had, and are neither cut nor
+// made. O_APPEND comes with each write and O_DIRECT is the guest's own, as locks are:
+// they need nothing. No page that the guest has of a file outlasts its next open.
 func (s *Server) LoadState(state []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,9 +82,10 @@ func (fs *fileSystem) load(st *State) error {
 	if err != nil {
 		return err
 	}
-	if root != st.Root {
+	if root != st.Root && !fs.replaced {
 		return errors.New("it is another directory")
 	}
+	fs.budget.prepare(fs.procFD, len(st.Nodes)+len(st.Handles))
 	for i := range st.Nodes {
 		if err := fs.loadNode(&st.Nodes[i]); err != nil {
 			return fmt.Errorf("node %d: %w", st.Nodes[i].ID, err)
@@ -112,11 +117,20 @@ func (fs *fileSystem) loadNode(n *NodeState) error {
 	if err != nil {
 		return wanting(err)
 	}
-	id, st, err := identify(fd)
-	if err != nil || id != n.File || !fs.inodes.restore(n.ID, n.Lookups, fd, st) {
-		fs.budget.close(fd)
+	if id, st, err := identify(fd); err == nil && fs.same(id, n.File) {
+		fs.inodes.restore(n.ID, n.Lookups, fd, st)
+		return nil
 	}
+	fs.budget.close(fd)
 	return nil
+}
+
+// same reports whether what is under a file's path may be taken for that file.
+func (fs *fileSystem) same(is, was FileID) bool {
+	if fs.replaced {
+		return is.Kind == was.Kind
+	}
+	return is == was
 }
 
 func (fs *fileSystem) loadHandle(h *HandleState) error {

@@ -30,6 +30,24 @@
 // keeps its pages of a file across opens only when the file did not change in
 // between. Names that do not exist are not cached.
 //
+// # Several guests
+//
+// Any number of servers may serve one directory, also to guests that are copies of one
+// another. Each guest is to the others like one more process of the host:
+//   - What one writes is read by the others at once, unless they have those pages of the
+//     file. They notice that it changed when they open it, or read it and know its
+//     attributes for a second already; what they have mapped stays as it is till then.
+//   - A name that one makes, changes or removes is so for the others within a second. A
+//     file that they have open stays open.
+//   - O_EXCL, rename, link and O_APPEND are the host's, and so hold between them; locks do
+//     not.
+//   - What one changes in mapped pages reaches the host when its kernel writes them, and
+//     replaces what another wrote there before. Pages that were still to be written when
+//     a guest was copied are written by each of the copies.
+//
+// A guest's clock stands still while its state is saved: what it may use for a second it
+// may still use for the rest of it when it goes on, however much later.
+//
 // # Left to the guest kernel
 //
 // File locks and O_DIRECT are the guest's own: locks do not reach processes of
@@ -63,6 +81,12 @@ const (
 type Options struct {
 	// ReadOnly refuses every change with EROFS, on the host.
 	ReadOnly bool
+
+	// Replaced makes LoadState take this directory for that of the session, whichever it
+	// was: a copy of it, say, or what a backup brought back. Each file is found by its path
+	// alone, if it is of the same kind. Without Replaced each must be the very file that it
+	// was.
+	Replaced bool
 
 	// Logger receives what a guest causes at debug level and faults of the
 	// server itself at error level, both rate-limited. Nil discards.
@@ -105,7 +129,7 @@ func New(root string, opts Options) (*Server, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	logger := guestlog.New(opts.Logger)
-	fs, err := newFileSystem(root, opts.ReadOnly, opts.Budget, logger)
+	fs, err := newFileSystem(root, opts, logger)
 	if err != nil {
 		return nil, fmt.Errorf("share directory %s: %w", root, err)
 	}

@@ -328,10 +328,12 @@ func TestHostilePaths(t *testing.T) {
 		s.Handles = []HandleState{{ID: 7, Node: 5}}
 		s.NextNode, s.NextHandle = 6, 8
 		state, _ := json.Marshal(&s)
-		d := newClient(t, root, Options{})
-		if err := d.LoadState(state); err != nil {
-			t.Fatal(err)
+		for _, replaced := range []bool{false, true} { // then nobody compares the file
+			d := newClient(t, root, Options{Replaced: replaced})
+			if err := d.LoadState(state); err != nil {
+				t.Fatal(err)
+			}
+			d.wantErrno(path, syscall.ESTALE, opRead, 5, readArgs{Fh: 7, Size: 10})
 		}
-		d.wantErrno(path, syscall.ESTALE, opRead, 5, readArgs{Fh: 7, Size: 10})
 	}
 }

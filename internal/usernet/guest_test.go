@@ -54,7 +54,7 @@ func newGuest(t testing.TB, config Config) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{network: n}
+	g := &guest{}
 	l := &n.layout
 	g.queue = newQueue(func() {}, func(netframe.Frame) {})
 	g.link = newLink(l.GuestMAC, l.GatewayMAC, n.mtu, g.queue)
@@ -71,6 +71,14 @@ func newGuest(t testing.TB, config Config) *guest {
 	g.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &size)
 	sndSize := tcpip.TCPSendBufferSizeRangeOption{Min: 4096, Default: 1 << 20, Max: 6 << 20}
 	g.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sndSize)
+	g.plug(n)
+	t.Cleanup(func() { g.close(t) })
+	return g
+}
+
+// plug plugs the guest into a network.
+func (g *guest) plug(n *Network) {
+	g.network = n
 	g.queue.attach(func(frames []netframe.Frame) int {
 		for _, f := range frames {
 			n.Transmit(f)
@@ -78,8 +86,6 @@ func newGuest(t testing.TB, config Config) *guest {
 		return len(frames)
 	})
 	n.Attach(g.receive)
-	t.Cleanup(func() { g.close(t) })
-	return g
 }
 
 func (g *guest) close(t testing.TB) {

@@ -1,6 +1,7 @@
 package usernet
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -56,6 +57,22 @@ func Plan(guest netip.Prefix) (Layout, error) {
 		Host4:      nextFree(gateway, a),
 		Host6:      prefix6.Addr().Next().Next(),
 	}, nil
+}
+
+// setMAC gives the guest another hardware address.
+func (l *Layout) setMAC(a net.HardwareAddr) error {
+	switch {
+	case len(a) != 6:
+		return errors.New("must have 6 bytes")
+	case a[0]&1 != 0: // the I/G bit of IEEE 802
+		return errors.New("must not be a group's")
+	case bytes.Equal(a, make([]byte, 6)):
+		return errors.New("must not be zero")
+	case bytes.Equal(a, l.GatewayMAC):
+		return errors.New("is the gateway's")
+	}
+	l.GuestMAC = bytes.Clone(a)
+	return nil
 }
 
 // unicast refuses addresses that no host of a network can have.

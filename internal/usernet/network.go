@@ -56,6 +56,11 @@ func New(c Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.MAC != nil {
+		if err := layout.setMAC(c.MAC); err != nil {
+			return nil, fmt.Errorf("hardware address %s: %w", c.MAC, err)
+		}
+	}
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU
 	}

@@ -9,6 +9,10 @@
 // handlers, which ask the policy and then a socket of the host. All that goes to
 // the guest passes one bounded queue (queue.go).
 //
+// Nothing here outlives its process. A guest that goes on from a snapshot has
+// connections of which the network knows nothing: they are reset once the guest sends
+// on them, and one that only waits is not told. Datagrams just go on.
+//
 // The guest is hostile: every table, queue and buffer here has a limit that
 // holds whatever the guest sends, and all it can do with them is to degrade its own
 // network.
@@ -54,6 +58,10 @@ type Config struct {
 	// Address is the guest's IPv4 address with the length of its network's prefix;
 	// see Plan.
 	Address netip.Prefix
+	// MAC is the hardware address of the guest's card: 6 bytes, unicast, not the
+	// gateway's. Nil is Plan's. Networks are apart from each other, so that guests may
+	// share one; those that are copies of each other can be told apart by theirs.
+	MAC net.HardwareAddr
 	// MTU is the largest IP packet, in bytes, from MinMTU to MaxMTU; 0 is
 	// DefaultMTU.
 	MTU int

@@ -3,7 +3,11 @@
 //
 // It does so by free page reporting: of its own accord the guest names blocks of
 // free memory, which the host takes away; whenever the guest uses them again it
-// finds zeros. The balloon proper, memory that the guest gives up because the host
+// finds zeros, or in a machine that goes on from an image of its memory what that has
+// there. Either is allowed, because VIRTIO_BALLOON_F_PAGE_POISON is not offered: pages
+// are uninitialized to the driver then, whether it reported them (5.5.6.7.1) or put
+// them into the balloon (5.5.6.2), and Linux does not report any where its own free
+// pages must keep their content. The balloon proper, memory that the guest gives up because the host
 // asks for it, is served for drivers that fill it, but its target stays at 0: no
 // transport can tell a driver that the configuration changed.
 package balloon

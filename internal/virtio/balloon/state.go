@@ -13,7 +13,8 @@ const (
 )
 
 // State is a Device as SaveState encodes it, in JSON. Which pages are in the
-// balloon only the guest knows.
+// balloon only the guest knows: they stay there, and take no memory in a machine that
+// goes on from this state until it takes them out.
 type State struct {
 	Version int    `json:"version"` // 1
 	Actual  uint32 `json:"actual"`  // pages in the balloon, as the driver said

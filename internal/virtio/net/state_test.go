@@ -42,13 +42,31 @@ func TestStateOfAnotherCard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, other := range []*net.Device{
-		net.New([6]byte{2, 0, 0, 0, 0, 8}, mtu, &wire{}, slog.New(slog.DiscardHandler)),
-		net.New(mac, 1500, &wire{}, slog.New(slog.DiscardHandler)),
-	} {
-		if err := other.LoadState(state); err == nil || !strings.Contains(err.Error(), "020000000009") {
-			t.Errorf("error %v", err)
-		}
+	other := net.New(mac, 1500, &wire{}, slog.New(slog.DiscardHandler))
+	if err := other.LoadState(state); err == nil || !strings.Contains(err.Error(), "1500") {
+		t.Errorf("another MTU: %v", err)
+	}
+	bad := bytes.Replace(state, []byte(`"mac":"`), []byte(`"mac":"AAAA`), 1)
+	if err := dev.LoadState(bad); err == nil || !strings.Contains(err.Error(), "9 bytes") {
+		t.Errorf("a longer address: %v", err)
+	}
+}
+
+// TestAddressOfACopy: a card goes on with its own address.
+func TestAddressOfACopy(t *testing.T) {
+	dev, _ := newDevice()
+	state, err := dev.SaveState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := [6]byte{2, 0, 0, 0, 0, 8}
+	other := net.New(own, mtu, &wire{}, slog.New(slog.DiscardHandler))
+	if err := other.LoadState(state); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 6)
+	if other.ReadConfig(0, got); !bytes.Equal(got, own[:]) {
+		t.Errorf("the card's address is %x", got)
 	}
 }
 

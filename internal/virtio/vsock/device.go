@@ -48,7 +48,6 @@ type Device struct {
 	rxChain   queue.Chain
 	txChain   queue.Chain
 	event     *queue.Queue
-	tellReset bool      // the driver has connections that are no more, and does not know
 	serving   bool      // a goroutine is in serveTx
 	txLeft    bool      // it left packets in the ring: leave sees to them
 	control   []control // packets without data that wait for receive buffers
@@ -59,6 +58,12 @@ type Device struct {
 	spare     int    // what they left of the budget, bytes
 	listeners map[uint32]*Listener
 	lastPort  uint32 // host port of the latest Dial
+
+	// Until the driver has done a reset of its connections: see event.go.
+	tellReset  bool       // it has not been told to
+	holdDials  bool       // it has not given a sign that it did
+	dialsGo    *sync.Cond // signalled when holdDials ends
+	eventsLeft int        // buffers in the event queue behind the one that it was told in
 }
 
 var _ virtio.Device = (*Device)(nil)
@@ -79,6 +84,7 @@ func New(guestCID uint64, log *slog.Logger, opts ...Option) *Device {
 		o(&d.limits)
 	}
 	d.spare = d.limits.budget
+	d.dialsGo = sync.NewCond(&d.mu)
 	return d
 }
 
@@ -134,7 +140,7 @@ func (d *Device) Kick(i int) {
 	case queueEvent:
 		d.mu.Lock()
 		defer d.leave()
-		d.sendEvent()
+		d.kickEvent()
 	}
 }
 
@@ -161,7 +167,7 @@ func (d *Device) Reset() {
 	d.mu.Lock()
 	defer d.leave()
 	d.endAll(ErrStopped)
-	d.started, d.broken, d.tellReset = false, false, false
+	d.started, d.broken = false, false
 	d.rx, d.tx, d.event = nil, nil, nil
 }
 

@@ -27,9 +27,11 @@ func (d *Device) Dial(ctx context.Context, port uint32) (net.Conn, error) {
 func (d *Device) dial(ctx context.Context, port uint32) (*Conn, error) {
 	d.mu.Lock()
 	defer d.leave()
-	switch {
-	case port == portAny:
+	if port == portAny {
 		return nil, errors.New("no such port")
+	}
+	d.awaitReset(ctx)
+	switch {
 	case !d.started || d.broken:
 		return nil, ErrStopped
 	case d.slots >= d.limits.conns:

@@ -1,8 +1,10 @@
 package vsock
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/holtvm/holt/internal/virtio/queue"
 )
@@ -15,32 +17,112 @@ const eventTransportReset = 0
 // eventLen is the size of struct virtio_vsock_event.
 const eventLen = 4
 
-// sendEvent tells the driver of the reset that LoadState asks for, once there is a
-// buffer for it. Otherwise the event queue stays untouched.
-func (d *Device) sendEvent() {
+// A guest that goes on elsewhere has connections that are no more. Until its driver has
+// dealt with that, it would take a new connection for one of them and reset it. Dials
+// therefore wait for a sign of the driver's: that it has offered a buffer since it was
+// told. Linux gives the event's buffer back when it has reset its sockets; the context
+// ID it reads before, which would be too early a sign.
+
+// kickEvent serves the event queue: it tells the driver of the reset that LoadState
+// asks for, once there is a buffer for it, and looks for the sign. Otherwise the queue
+// stays untouched.
+func (d *Device) kickEvent() {
+	if d.event == nil || d.tellReset && !d.sendReset() {
+		return
+	}
+	if d.holdDials && d.countEvents(d.eventsLeft+1) > d.eventsLeft {
+		d.resetDone()
+	}
+}
+
+// sendReset tells the driver to reset, and reports whether it could.
+func (d *Device) sendReset() bool {
 	var chain queue.Chain
-	for d.tellReset && d.event != nil {
+	for {
 		ok, err := d.event.Pop(&chain)
-		if err != nil {
+		switch {
+		case err != nil:
 			d.ringBroke(err)
-			return
+			return false
+		case !ok && d.event.EnableKicks():
+			continue
+		case !ok:
+			return false
 		}
-		if !ok {
-			if d.event.EnableKicks() {
-				continue
-			}
-			return
+		break
+	}
+	if n := chain.WritableLen(); n < eventLen {
+		err := fmt.Errorf("event buffer of %d bytes", n)
+		d.event.Fail(err)
+		d.ringBroke(fmt.Errorf("%w: %w", queue.ErrBroken, err))
+		return false
+	}
+	// Counted before: the driver is quick.
+	d.tellReset, d.eventsLeft = false, d.countEvents(int(d.event.Size()))
+	chain.Write(binary.LittleEndian.AppendUint32(nil, eventTransportReset), 0)
+	if d.event == nil { // the ring turned out broken
+		return false
+	}
+	d.event.Push(&chain, eventLen)
+	d.event.Signal()
+	return true
+}
+
+// countEvents counts the buffers that the driver offers, up to most, and asks for a kick
+// with the next one. They stay available.
+func (d *Device) countEvents(most int) (n int) {
+	var chain queue.Chain
+	for n < most {
+		ok, err := d.event.Pop(&chain)
+		switch {
+		case err != nil:
+			d.ringBroke(err)
+			return 0
+		case ok:
+			n++
+		case !d.event.EnableKicks():
+			most = n
 		}
-		if n := chain.WritableLen(); n < eventLen {
-			err := fmt.Errorf("event buffer of %d bytes", n)
-			d.event.Fail(err)
-			d.ringBroke(fmt.Errorf("%w: %w", queue.ErrBroken, err))
-			return
-		}
-		chain.Write(binary.LittleEndian.AppendUint32(nil, eventTransportReset), 0)
-		d.event.Push(&chain, eventLen)
-		d.event.Signal()
+	}
+	d.event.Unpop(n)
+	return n
+}
+
+// resetDone lets the dials go that waited for the driver to reset its connections. It
+// asks after those that the guest made meanwhile: if they were among them, the guest did
+// not say so, and answers with an RST only now.
+func (d *Device) resetDone() {
+	d.holdDials = false
+	d.dialsGo.Broadcast()
+	for _, c := range d.conns {
+		d.post(c, opCreditRequest, 0)
+	}
+	if d.event != nil {
 		d.event.DisableKicks()
-		d.tellReset = false
+	}
+}
+
+// awaitReset waits until a Dial need not be held back any more, or ctx ends. A driver
+// that gives no sign is not waited for again.
+func (d *Device) awaitReset(ctx context.Context) {
+	if !d.holdDials {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.dialsGo.Broadcast()
+	})
+	defer stop()
+	patience := time.AfterFunc(d.limits.patience, func() {
+		d.mu.Lock()
+		defer d.leave()
+		if d.holdDials {
+			d.resetDone()
+		}
+	})
+	defer patience.Stop()
+	for d.holdDials && ctx.Err() == nil {
+		d.dialsGo.Wait()
 	}
 }

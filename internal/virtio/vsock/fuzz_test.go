@@ -3,6 +3,7 @@ package vsock
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -124,4 +125,23 @@ func FuzzTx(f *testing.F) {
 
 func FuzzLoadState(f *testing.F) {
 	virtiotest.FuzzState(f, func(testing.TB) virtio.Device { return New(guestCID, discard) })
+}
+
+// FuzzRings has rings of any content, that for events among them, before a device that
+// has a driver to tell of a reset.
+func FuzzRings(f *testing.F) {
+	state, err := json.Marshal(State{Version: stateVersion, GuestCID: guestCID, Started: true, LastPort: firstEphemeral})
+	if err != nil {
+		f.Fatal(err)
+	}
+	request := header{srcCID: guestCID, dstCID: HostCID, srcPort: 1, dstPort: 2, typ: typeStream, op: opRequest}
+	var raw [headerLen]byte
+	request.encode(&raw)
+	virtiotest.FuzzDevice(f, func(t *testing.T) virtio.Device {
+		d := New(guestCID, discard)
+		if err := d.LoadState(state); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}, [][]byte{raw[:], raw[:]}, [][]byte{nil, nil, nil})
 }

@@ -87,12 +87,15 @@ func (d *Device) abort(c *Conn, err error) {
 	}
 }
 
-// endAll ends every connection when the rings go away.
+// endAll ends every connection when the rings go away. Dials that were held back have
+// nothing to wait for.
 func (d *Device) endAll(err error) {
 	for _, c := range d.conns {
 		d.end(c, err)
 	}
 	d.control, d.txLeft = nil, false
+	d.tellReset, d.holdDials = false, false
+	d.dialsGo.Broadcast()
 }
 
 // close ends the user's interest in c. The guest confirms with an RST that

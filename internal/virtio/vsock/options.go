@@ -9,10 +9,12 @@ type limits struct {
 	conns   int           // connections, both directions together
 	backlog int           // connections of one listener that nobody accepted yet
 	linger  time.Duration // how long a closed connection waits for the guest's RST
+	// How long a Dial waits for the driver of a guest that goes on elsewhere.
+	patience time.Duration
 }
 
 // Linux uses the same buffer size and the same linger time for its side.
-var defaults = limits{buffer: 256 << 10, budget: 32 << 20, conns: 1024, backlog: 128, linger: 8 * time.Second}
+var defaults = limits{buffer: 256 << 10, budget: 32 << 20, conns: 1024, backlog: 128, linger: 8 * time.Second, patience: 2 * time.Second}
 
 // maxReplies is how many packets for the guest may wait for receive buffers
 // before the guest's own packets are left in the ring (virtio 1.2, 5.10.6.1).

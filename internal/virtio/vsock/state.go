@@ -43,10 +43,12 @@ func (d *Device) SaveState() ([]byte, error) {
 	})
 }
 
-// LoadState implements virtio.Device. Connections that the guest had when the state
-// was saved end: as soon as the event queue runs, the driver is told to reset them
-// (5.10.6.7). A Dial that the guest answers before it has heard of that may end with
-// them.
+// LoadState implements virtio.Device. Connections that the guest had when the state was
+// saved end: as soon as the event queue runs, the driver is told to reset them
+// (5.10.6.7), and whatever it sends on one is answered with an RST. Those that were in
+// the making end likewise, or by the driver's own timeout. A Dial waits until the driver
+// has done so; one that gives no sign of it gets the Dial after 2 s, and may end it with
+// the others: ECONNRESET says that it is worth another try.
 func (d *Device) LoadState(state []byte) error {
 	var s State
 	if err := virtio.DecodeState(state, maxState, &s, &s.Version, stateVersion); err != nil {
@@ -64,5 +66,6 @@ func (d *Device) LoadState(state []byte) error {
 	d.guestCID, d.lastPort = s.GuestCID, s.LastPort
 	d.started, d.broken = s.Started, s.Broken
 	d.tellReset = s.Started && !s.Broken
+	d.holdDials = d.tellReset
 	return nil
 }
