@@ -41,6 +41,13 @@ type Machine struct {
 	Devices     []virtio.Device // attached in this order
 	Console     io.Writer       // gets what the guest prints on its serial port; see above
 	Logger      *slog.Logger    // nil drops what would be logged
+	CPUTemplate string          // one of CPUTemplates: the most that the vCPUs show; "" for all that this host has; not with Nested
+
+	// Origin, unless nil, is where the machine goes on from. Kernel, Initramfs,
+	// Cmdline, KernelLog and CPUTemplate then play no part. The rest must be like the
+	// machine's that was saved: as many vCPUs, as much memory, and devices of the same
+	// kinds in the same order.
+	Origin *Origin
 }
 
 // Has reports whether the machine has a device of a type.

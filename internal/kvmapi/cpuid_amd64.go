@@ -6,7 +6,6 @@ import "fmt"
 const (
 	ioGetSupportedCPUID = 0xC008AE05
 	ioSetCPUID2         = 0x4008AE90
-	ioGetCPUID2         = 0xC008AE91
 )
 
 // CPUIDEntry mirrors struct kvm_cpuid_entry2: one leaf of the CPUID
@@ -40,21 +39,6 @@ func (d *Device) SupportedCPUID() ([]CPUIDEntry, error) {
 		return nil, fmt.Errorf("get supported cpuid: %w", err)
 	}
 	return c.Entries[:min(c.N, maxCPUIDEntries)], nil
-}
-
-// CPUID is KVM_GET_CPUID2 (see 4.20): what CPUID shows to the guest now.
-func (c *VCPU) CPUID() ([]CPUIDEntry, error) {
-	arg := cpuid2{N: maxCPUIDEntries}
-	if err := ioctlPointer(c.f, ioGetCPUID2, &arg); err != nil {
-		return nil, fmt.Errorf("get cpuid: %w", err)
-	}
-	// Linux 6.1 leaves the count as it was asked for. What it did not fill in
-	// is zero, which no leaf but the first can be.
-	n := min(arg.N, maxCPUIDEntries)
-	for n > 0 && arg.Entries[n-1] == (CPUIDEntry{}) {
-		n--
-	}
-	return arg.Entries[:n], nil
 }
 
 // SetCPUID is KVM_SET_CPUID2 (see 4.20): what CPUID shows to the guest. At most

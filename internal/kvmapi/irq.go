@@ -2,11 +2,28 @@ package kvmapi
 
 import "fmt"
 
-// Request numbers of event descriptors.
+// Request numbers of interrupt lines and event descriptors.
 const (
+	ioIRQLine   = 0x4008AE61
 	ioIRQFD     = 0x4020AE76
 	ioIOEventFD = 0x4040AE79
 )
+
+// irqLevel mirrors struct kvm_irq_level.
+type irqLevel struct{ GSI, Level uint32 }
+
+// IRQLine is KVM_IRQ_LINE (4.25): the interrupt line gsi is high or low from now on.
+// By the time it returns, the interrupt controllers in the kernel have seen it.
+func (v *VM) IRQLine(gsi uint32, high bool) error {
+	arg := irqLevel{GSI: gsi}
+	if high {
+		arg.Level = 1
+	}
+	if err := ioctlPointer(v.f, ioIRQLine, &arg); err != nil {
+		return fmt.Errorf("set interrupt line %d: %w", gsi, err)
+	}
+	return nil
+}
 
 // irqFD mirrors struct kvm_irqfd.
 type irqFD struct {

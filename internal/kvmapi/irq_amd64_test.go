@@ -80,6 +80,26 @@ func signal(t *testing.T, fd int) {
 	}
 }
 
+// TestIRQLine: an edge has arrived by the time that the call returns.
+func TestIRQLine(t *testing.T) {
+	m := newMachine(t, true)
+	pending := m.listen(t, 6, 0x61)
+	if err := m.vm.IRQLine(6, false); err != nil || pending() {
+		t.Fatalf("a line that stays low: %v, an interrupt: %v", err, pending())
+	}
+	for _, high := range []bool{true, false} {
+		if err := m.vm.IRQLine(6, high); err != nil {
+			t.Fatal(err)
+		}
+		if !pending() {
+			t.Errorf("high %v: no interrupt", high)
+		}
+	}
+	if err := newMachine(t, false).vm.IRQLine(6, true); err == nil {
+		t.Error("a machine without interrupt controllers has interrupt lines")
+	}
+}
+
 func TestIRQFD(t *testing.T) {
 	m := newMachine(t, true)
 	pending := m.listen(t, 5, 0x51)

@@ -5,15 +5,17 @@
 // The files in the order of a machine's life: backend.go (what is asked for),
 // machine.go (what there is), layout.go (the address space), build_amd64.go (the
 // machine is put together), devices.go (and its devices), cmdline.go (what its kernel
-// is told), cpuid_amd64.go and registers_amd64.go (the state that a vCPU begins in),
-// vcpu.go and exits_amd64.go (the loop of a vCPU and its exits), bus.go and ports.go
-// (who answers them), gate.go and pause.go (how vCPUs are held), ending.go, vm.go,
-// stats.go and report_amd64.go (the end and what is told of it), state_amd64.go
-// (what a snapshot keeps).
+// is told), cpuid_amd64.go, template_amd64.go, features_amd64.go and registers_amd64.go
+// (the state that a vCPU begins in), vcpu.go and exits_amd64.go (the loop of a vCPU and
+// its exits), bus.go and ports.go (who answers them), gate.go and pause.go (how vCPUs
+// are held), ending.go, vm.go, stats.go and report_amd64.go (the end and what is told
+// of it), state_amd64.go, vcpustate_amd64.go, msrs_amd64.go and statefile_amd64.go
+// (what is kept of a machine that is saved), origin_amd64.go (how another goes on).
 package kvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -33,7 +35,9 @@ func New() (hypervisor.Backend, error) { return Backend{}, nil }
 // Name implements hypervisor.Backend.
 func (Backend) Name() string { return hypervisor.NameKVM }
 
-// Start implements hypervisor.Backend. It returns when the vCPUs run.
+// Start implements hypervisor.Backend. It returns when the vCPUs run. Its VMs are
+// [hypervisor.Saver]s. The error wraps a *[hypervisor.CPUError] where this host's
+// processor does not do for the machine's template or origin.
 func (Backend) Start(ctx context.Context, m hypervisor.Machine) (hypervisor.VM, error) {
 	if m.Logger == nil {
 		m.Logger = slog.New(slog.DiscardHandler)
@@ -43,6 +47,9 @@ func (Backend) Start(ctx context.Context, m hypervisor.Machine) (hypervisor.VM, 
 	}
 	if err := checkMemory(m.MemoryBytes); err != nil {
 		return nil, fmt.Errorf("start machine: %w", err)
+	}
+	if m.Origin != nil && m.Origin.Memory == nil {
+		return nil, errors.New("start machine: it is to go on from an origin without memory")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("start machine: %w", context.Cause(ctx))

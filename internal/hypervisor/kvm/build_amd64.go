@@ -29,7 +29,7 @@ func build(spec hypervisor.Machine) (_ *machine, err error) {
 		return nil, err
 	}
 	took.done("vm")
-	if err := m.addMemory(spec.MemoryBytes); err != nil {
+	if err := m.addMemory(spec); err != nil {
 		return nil, err
 	}
 	took.done("memory")
@@ -47,23 +47,38 @@ func build(spec hypervisor.Machine) (_ *machine, err error) {
 		return nil, err
 	}
 	took.done("devices")
-	entry, err := m.load(spec)
-	if err != nil {
-		return nil, err
-	}
-	took.done("load")
-	if err := m.addVCPUs(dev, spec, entry); err != nil {
+	if err := m.addVCPUs(dev, spec.VCPUs); err != nil {
 		return nil, err
 	}
 	took.done("vcpus")
+	p, err := m.hostProcessor(dev)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Origin != nil {
+		err = m.goOn(*spec.Origin, p)
+		took.done("state")
+	} else {
+		err = m.boot(spec, p)
+		took.done("load")
+	}
+	if err != nil {
+		return nil, err
+	}
 	m.log.Debug("the machine is built", took.took...)
 	return m, nil
 }
 
-// addMemory maps guest memory and gives it to KVM, a slot per region.
-func (m *machine) addMemory(size uint64) (err error) {
-	regions := memoryRegions(size)
-	if m.mem, err = guestmem.Map(regions); err != nil {
+// addMemory maps guest memory, which is empty or the origin's, and gives it to KVM, a
+// slot per region.
+func (m *machine) addMemory(spec hypervisor.Machine) (err error) {
+	regions := memoryRegions(spec.MemoryBytes)
+	if spec.Origin != nil {
+		m.mem, err = guestmem.MapImage(regions, spec.Origin.Memory)
+	} else {
+		m.mem, err = guestmem.Map(regions)
+	}
+	if err != nil {
 		return err
 	}
 	for i, r := range regions {
@@ -78,9 +93,32 @@ func (m *machine) addMemory(size uint64) (err error) {
 	return nil
 }
 
-// load puts the kernel, the initramfs and what they are told of the machine into
+// boot puts the first vCPU at the beginning of a kernel. The others wait for it to
+// start them.
+func (m *machine) boot(spec hypervisor.Machine, p processor) error {
+	if spec.CPUTemplate != "" {
+		if err := p.limit(spec.CPUTemplate); err != nil {
+			return err
+		}
+	}
+	entry, err := m.loadKernel(spec)
+	if err != nil {
+		return err
+	}
+	for id, c := range m.vcpus {
+		if err := c.show(p.cpuid(id)); err != nil {
+			return err
+		}
+		if err := firmwareMSRs(c.api); err != nil {
+			return err
+		}
+	}
+	return enterKernel(m.vcpus[0].api, entry)
+}
+
+// loadKernel puts the kernel, the initramfs and what they are told of the machine into
 // its memory.
-func (m *machine) load(spec hypervisor.Machine) (boot.Entry, error) {
+func (m *machine) loadKernel(spec hypervisor.Machine) (boot.Entry, error) {
 	tables, err := acpi.Build(acpiBase, m.acpiConfig(spec.VCPUs))
 	if err != nil {
 		return boot.Entry{}, fmt.Errorf("make acpi tables: %w", err)
@@ -93,11 +131,9 @@ func (m *machine) load(spec hypervisor.Machine) (boot.Entry, error) {
 		return boot.Entry{}, err
 	}
 	copy(room, tables)
-	id, err := m.mem.Slice(vmGenIDAddr, vmGenIDSize)
-	if err != nil {
+	if err := m.newGeneration(); err != nil {
 		return boot.Entry{}, err
 	}
-	rand.Read(id)
 	line, err := spec.KernelCmdline(cmdline...)
 	if err != nil {
 		return boot.Entry{}, err
@@ -107,28 +143,37 @@ func (m *machine) load(spec hypervisor.Machine) (boot.Entry, error) {
 		return boot.Entry{}, err
 	}
 	defer image.Close()
-	entry, err := boot.Load(m.mem, boot.Params{
+	return boot.Load(m.mem, boot.Params{
 		Image: image, Initramfs: spec.Initramfs, Cmdline: line,
 		E820: memoryMap(spec.MemoryBytes), RSDP: acpiBase,
 	})
-	if err != nil {
-		return boot.Entry{}, err
-	}
-	return entry, nil
 }
 
-// addVCPUs makes the vCPUs: the first at the kernel's entry, the others waiting
-// for it to start them.
-func (m *machine) addVCPUs(dev *kvmapi.Device, spec hypervisor.Machine, entry boot.Entry) error {
-	p, err := hostProcessor(dev, m.vm, spec.VCPUs)
+// newGeneration gives the guest a generation id that no other machine has.
+func (m *machine) newGeneration() error {
+	id, err := m.mem.Slice(vmGenIDAddr, vmGenIDSize)
 	if err != nil {
 		return err
 	}
-	p.nested = m.nested
-	if m.msrs, err = dev.MSRIndexList(); err != nil {
+	_, err = rand.Read(id)
+	return err
+}
+
+// addVCPUs makes the vCPUs, which know nothing yet.
+func (m *machine) addVCPUs(dev *kvmapi.Device, count int) error {
+	most, err := m.vm.CheckExtension(kvmapi.CapMaxVCPUs)
+	if err != nil {
 		return err
 	}
-	for id := range p.count {
+	if count > most {
+		return fmt.Errorf("%d vCPUs: this host's KVM allows %d", count, most)
+	}
+	list, err := dev.MSRIndexList()
+	if err != nil {
+		return err
+	}
+	m.msrs = stateMSRs(list)
+	for id := range count {
 		api, err := m.vm.CreateVCPU(id)
 		if err != nil {
 			return err
@@ -139,36 +184,22 @@ func (m *machine) addVCPUs(dev *kvmapi.Device, spec hypervisor.Machine, entry bo
 		if c.stats, err = api.StatsFD(); err != nil {
 			m.log.Debug("exits are not counted", "error", err)
 		}
-		if id == 0 {
-			if p.tscKHz, err = api.TSCKHz(); err != nil {
-				m.log.Debug("the processor's TSC frequency is not known", "error", err)
-				p.tscKHz = 0
-			}
-		}
-		if err := api.SetCPUID(p.cpuid(id)); err != nil {
-			return err
-		}
-		if err := firmwareMSRs(api); err != nil {
-			return err
-		}
 	}
-	return enterKernel(m.vcpus[0].api, entry)
+	return nil
 }
 
-func hostProcessor(dev *kvmapi.Device, vm *kvmapi.VM, count int) (processor, error) {
-	p := processor{count: count}
-	most, err := vm.CheckExtension(kvmapi.CapMaxVCPUs)
-	if err != nil {
-		return p, err
-	}
-	if count > most {
-		return p, fmt.Errorf("%d vCPUs: this host's KVM allows %d", count, most)
-	}
-	deadline, err := vm.CheckExtension(kvmapi.CapTSCDeadlineTimer)
+// hostProcessor says what this host can show the machine's vCPUs.
+func (m *machine) hostProcessor(dev *kvmapi.Device) (processor, error) {
+	p := processor{count: len(m.vcpus), nested: m.nested}
+	deadline, err := m.vm.CheckExtension(kvmapi.CapTSCDeadlineTimer)
 	if err != nil {
 		return p, err
 	}
 	p.tscDeadline = deadline != 0
+	if p.tscKHz, err = m.vcpus[0].api.TSCKHz(); err != nil {
+		m.log.Debug("the processor's TSC frequency is not known", "error", err)
+		p.tscKHz = 0
+	}
 	p.leaves, err = dev.SupportedCPUID()
 	return p, err
 }

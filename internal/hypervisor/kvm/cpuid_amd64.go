@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"github.com/holtvm/holt/internal/kvmapi"
@@ -9,24 +10,31 @@ import (
 // CPUID leaves (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E) and the
 // hypervisor's own (Linux, Documentation/virt/kvm/x86/cpuid.rst).
 const (
-	leafVendor      = 0x0
-	leafFeatures    = 0x1
-	leafCaches      = 0x4
-	leafPerfmon     = 0xA
-	leafTopology    = 0xB
-	leafTSC         = 0x15
-	leafTopologyV2  = 0x1F
-	leafHypervisor  = 0x4000_0000
-	leafTiming      = 0x4000_0010 // TSC and APIC bus frequency, as VMware began and others follow
-	leafExtFeatures = 0x8000_0001
-	leafAMDSizes    = 0x8000_0008
-	leafSVM         = 0x8000_000A
-	leafAMDCaches   = 0x8000_001D
-	leafAMDTopology = 0x8000_001E
-	leafEncryption  = 0x8000_001F
-	leafAMDPerfmon  = 0x8000_0022
+	leafVendor        = 0x0
+	leafFeatures      = 0x1
+	leafCaches        = 0x4
+	leafPower         = 0x6
+	leafStructured    = 0x7 // more features, at several indices
+	leafPerfmon       = 0xA
+	leafTopology      = 0xB
+	leafXSave         = 0xD // an index for each part of the area
+	leafTSC           = 0x15
+	leafTopologyV2    = 0x1F
+	leafHypervisor    = 0x4000_0000
+	leafKVM           = 0x4000_0001 // what KVM does for guests that know it
+	leafTiming        = 0x4000_0010 // TSC and APIC bus frequency, as VMware began and others follow
+	leafExtended      = 0x8000_0000
+	leafExtFeatures   = 0x8000_0001
+	leafAdvancedPower = 0x8000_0007
+	leafAMDSizes      = 0x8000_0008
+	leafSVM           = 0x8000_000A
+	leafAMDCaches     = 0x8000_001D
+	leafAMDTopology   = 0x8000_001E
+	leafEncryption    = 0x8000_001F
+	leafAMDFeatures   = 0x8000_0021
+	leafAMDPerfmon    = 0x8000_0022
 
-	vendorIntel = 0x756E_6547 // "Genu", leaf 0's EBX
+	vendorIntel = "GenuineIntel" // in leaf 0
 )
 
 // Feature bits that we set or clear.
@@ -36,27 +44,31 @@ const (
 	ecxTSCDeadline = 1 << 24               // leaf 1
 	ecxHypervisor  = 1 << 31               // leaf 1
 	edxHTT         = 1 << 28               // leaf 1: EBX[23:16] counts the package's processors
+	edxArchCap     = 1 << 29               // leaf 7: MSR of what this processor is not vulnerable to
 	ecxCmpLegacy   = 1 << 1                // leaf 0x80000001: AMD's twin of HTT, reserved on Intel's
 	ecxSVM         = 1 << 2                // leaf 0x80000001
 	ecxCounters    = 1<<23 | 1<<24 | 1<<28 // leaf 0x80000001: AMD's performance counters
 )
+
+// cpuid is what CPUID shows on a vCPU, or what a host can show.
+type cpuid []kvmapi.CPUIDEntry
 
 // apicTimerKHz is the rate of a local APIC's timer in KVM.
 const apicTimerKHz = 1_000_000
 
 // processor says what all vCPUs' CPUID has in common.
 type processor struct {
-	leaves      []kvmapi.CPUIDEntry // what the host supports
-	count       int                 // vCPUs
-	tscKHz      uint32              // 0 if unknown
+	leaves      cpuid  // what the host supports
+	count       int    // vCPUs
+	tscKHz      uint32 // 0 if unknown
 	tscDeadline bool
 	nested      bool // the guest sees virtualization extensions
 }
 
 // cpuid is what CPUID shows on vCPU id: the host's features without performance
 // counters, in one package of count cores.
-func (p processor) cpuid(id int) []kvmapi.CPUIDEntry {
-	out := make([]kvmapi.CPUIDEntry, 0, len(p.leaves)+8)
+func (p processor) cpuid(id int) cpuid {
+	out := make(cpuid, 0, len(p.leaves)+8)
 	for _, e := range p.leaves {
 		if p.adjust(&e, id) {
 			out = append(out, e)
@@ -119,7 +131,7 @@ func (p processor) adjust(e *kvmapi.CPUIDEntry, id int) bool {
 		if !p.nested {
 			e.ECX &^= ecxSVM
 		}
-		if n > 1 && p.vendor() != vendorIntel {
+		if n > 1 && p.leaves.vendor() != vendorIntel {
 			e.ECX |= ecxCmpLegacy
 		}
 	case leafAMDSizes:
@@ -151,15 +163,31 @@ func (p processor) topology(id int) []kvmapi.CPUIDEntry {
 	}
 }
 
-// vendor is the first four letters of the processor's maker, as CPUID has them.
-func (p processor) vendor() uint32 {
-	for _, e := range p.leaves {
-		if e.Function == leafVendor {
-			return e.EBX
-		}
-	}
-	return 0
-}
-
 // idBits is how many bits the ids of the package's cores take.
 func (p processor) idBits() uint32 { return uint32(bits.Len(uint(p.count - 1))) }
+
+// leaf is what CPUID answers to a function and an index: zeros if it has nothing.
+func (c cpuid) leaf(function, index uint32) kvmapi.CPUIDEntry {
+	for _, e := range c {
+		if e.Function == function && e.Index == index {
+			return e
+		}
+	}
+	return kvmapi.CPUIDEntry{}
+}
+
+// vendor is the processor's maker, as CPUID spells it.
+func (c cpuid) vendor() string {
+	e := c.leaf(leafVendor, 0)
+	var name []byte
+	for _, letters := range []uint32{e.EBX, e.EDX, e.ECX} {
+		name = binary.LittleEndian.AppendUint32(name, letters)
+	}
+	return string(name)
+}
+
+// show sets what CPUID shows on the vCPU. KVM adds to that what the guest switches on.
+func (c *vcpu) show(leaves cpuid) error {
+	c.cpuid = leaves
+	return c.api.SetCPUID(leaves)
+}

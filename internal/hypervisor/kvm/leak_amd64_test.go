@@ -1,8 +1,11 @@
 package kvm
 
 import (
+	"errors"
+	"io"
 	"testing"
 
+	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/vmtest"
 )
@@ -14,6 +17,12 @@ func TestMachinesLeaveNothing(t *testing.T) {
 	spins.VCPUs = 3
 	off, bad := spec(t, codeOff), spins
 	bad.Initramfs = "/nowhere"
+	goesOn, refused := spins, spins
+	goesOn.Devices = everyDevice(t)
+	first := launch(t, goesOn)
+	goesOn.Origin = save(t, first)
+	first.Kill()
+	refused.Origin = &hypervisor.Origin{State: goesOn.Origin.State, Memory: goesOn.Origin.Memory, Ready: func(*guestmem.Memory) error { return io.EOF }}
 	backend := Backend{}
 	round := func(t *testing.T) {
 		start := func(m hypervisor.Machine) (hypervisor.VM, error) {
@@ -23,6 +32,14 @@ func TestMachinesLeaveNothing(t *testing.T) {
 		if _, err := start(bad); err == nil {
 			t.Fatal("a machine without its initramfs starts")
 		}
+		if _, err := start(refused); !errors.Is(err, io.EOF) {
+			t.Fatalf("a machine that is refused: error %v", err)
+		}
+		again, err := start(goesOn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Kill()
 		vm, err := start(off)
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,9 @@ import (
 	"github.com/holtvm/holt/internal/hypervisor"
 )
 
+// cpuid has no counterpart there.
+type cpuid struct{}
+
 func build(hypervisor.Machine) (*machine, error) {
 	return nil, errors.New("the kvm backend runs on x86-64 only, so far")
 }

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/holtvm/holt/internal/guestmem"
 )
 
 // tally is a port that counts its accesses.
@@ -45,11 +47,7 @@ func TestPauseFinishesAccesses(t *testing.T) {
 				if err := guest.Pause(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				s, err := guest.SaveState()
-				if err != nil {
-					t.Fatal(err)
-				}
-				regs := s.VCPUs[0].Regs
+				regs := stateOf(t, guest).VCPUs[0].Regs
 				next, err := built.mem.Slice(regs.RIP, 1)
 				if err != nil {
 					t.Fatal(err)
@@ -81,7 +79,7 @@ func TestNestedGuestsAreNotSaved(t *testing.T) {
 	if err := guest.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := guest.SaveState(); !errors.Is(err, errNested) {
+	if err := guest.Save(func([]byte, *guestmem.Memory) error { return nil }); !errors.Is(err, errNested) {
 		t.Errorf("error %v, want %v", err, errNested)
 	}
 }

@@ -2,138 +2,204 @@ package kvm
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"strings"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
-	"github.com/holtvm/holt/internal/virtio"
-	"github.com/holtvm/holt/internal/virtio/rng"
 )
 
-// codeCount counts in RAX until someone stores a byte at 0x8000, and then writes
-// the lowest two bytes of what it counted as text and powers off.
-func codeCount() []byte {
-	code := []byte{
-		0x48, 0x31, 0xC0, // xor rax, rax
-		0x48, 0xFF, 0xC0, // again: inc rax
-		0x80, 0x3C, 0x25, 0x00, 0x80, 0x00, 0x00, 0x00, // cmp byte [0x8000], 0
-		0x74, 0xF3, // je again
-		0x89, 0xC3, // mov ebx, eax
+// stateOf is the state of a paused machine.
+func stateOf(t testing.TB, guest *vm) (s State) {
+	t.Helper()
+	err := guest.Save(func(state []byte, _ *guestmem.Memory) (err error) {
+		s, err = decodeState(state)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	out := []byte{0x66, 0xBA, serialPort & 0xFF, serialPort >> 8} // mov dx, port
-	for range 4 {
-		out = append(out, 0x88, 0xD8, 0xEE, 0xC1, 0xEB, 0x08) // mov al, bl; out dx, al; shr ebx, 8
-	}
-	return append(append(code, out...), codeOff...)
+	return s
 }
 
-// TestStateGoesOnInAnotherMachine copies a running guest into a second machine.
-func TestStateGoesOnInAnotherMachine(t *testing.T) {
-	var console bytes.Buffer
+// TestSaveNeedsAPause: what runs has no state, and what has ended has none any more.
+func TestSaveNeedsAPause(t *testing.T) {
+	guest := launch(t, spec(t, codeSpin)).(*vm)
+	never := func([]byte, *guestmem.Memory) error {
+		t.Error("it was saved")
+		return nil
+	}
+	if err := guest.Save(never); !errors.Is(err, errNotPaused) {
+		t.Errorf("a running machine: error %v", err)
+	}
+	if err := guest.Look(func(mem *guestmem.Memory) error { return errNested }); !errors.Is(err, errNested) {
+		t.Errorf("a look at a running machine: error %v, want its own", err)
+	}
+	if err := guest.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := guest.Save(func([]byte, *guestmem.Memory) error { return errNested }); !errors.Is(err, errNested) {
+		t.Errorf("error %v, want the caller's own", err)
+	}
+	guest.Kill()
+	if err := guest.Save(never); !errors.Is(err, errEnded) {
+		t.Errorf("a machine that has ended: error %v", err)
+	}
+	if err := guest.Look(func(*guestmem.Memory) error { return nil }); !errors.Is(err, errEnded) {
+		t.Errorf("a look at a machine that has ended: error %v", err)
+	}
+}
+
+// TestSaveHoldsTheMachine: it stays as it is while somebody saves it, also when it is
+// killed or resumed meanwhile.
+func TestSaveHoldsTheMachine(t *testing.T) {
+	for name, act := range map[string]func(*vm){
+		"kill":   func(guest *vm) { guest.Kill() },
+		"resume": func(guest *vm) { _ = guest.Resume(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			guest := launch(t, spec(t, codeCount())).(*vm)
+			if err := guest.Pause(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			acted := make(chan struct{})
+			err := guest.Save(func(_ []byte, mem *guestmem.Memory) error {
+				counted := number(t, mem, countAddr)
+				go func() {
+					defer close(acted)
+					act(guest)
+				}()
+				select {
+				case <-acted:
+					t.Error("it did not wait")
+				case <-time.After(30 * time.Millisecond):
+				}
+				if now := number(t, mem, countAddr); now != counted {
+					t.Errorf("the guest counted from %d to %d meanwhile", counted, now)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			within(t, "what waited", func() { <-acted })
+		})
+	}
+}
+
+// TestStateStays: a machine that goes on and has not run is saved as what it was.
+func TestStateStays(t *testing.T) {
 	m := spec(t, codeCount())
-	m.Devices = []virtio.Device{&rng.Device{}}
+	m.VCPUs = 2
+	m.Devices = everyDevice(t)
 	first := launch(t, m).(*vm)
 	time.Sleep(20 * time.Millisecond)
-	if _, err := first.SaveState(); !errors.Is(err, errNotPaused) {
-		t.Errorf("state of a running machine: error %v", err)
-	}
-	if err := first.Pause(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	saved, err := first.SaveState()
-	if err != nil {
-		t.Fatal(err)
-	}
-	counted := saved.VCPUs[0].Regs.RAX
-	if counted == 0 {
-		t.Error("the first guest has not counted")
-	}
-	text, err := json.Marshal(saved)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var state State
-	if err := json.Unmarshal(text, &state); err != nil {
-		t.Fatal(err)
-	}
-
-	m.Console = &console
-	m.Devices = []virtio.Device{&rng.Device{}}
+	m.Origin = save(t, first)
+	was := stateOf(t, first)
+	m.Devices = everyDevice(t)
 	m.Logger = first.m.log
 	second, err := build(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, _ := first.m.mem.Slice(0, m.MemoryBytes)
-	to, _ := second.mem.Slice(0, m.MemoryBytes)
-	copy(to, from)
-	to[0x8000] = 1 // "enough"
-	if err := second.loadState(state); err != nil {
-		t.Fatal(err)
-	}
 	second.gate.set(pause, true)
-	vm := start(second)
-	t.Cleanup(vm.Kill)
-	vm.paused = true
-	again, err := vm.SaveState()
-	if err != nil {
+	guest := start(second)
+	t.Cleanup(guest.Kill)
+	if err := guest.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if again.VCPUs[0].Regs != state.VCPUs[0].Regs || again.VCPUs[0].Sregs.CR3 != state.VCPUs[0].Sregs.CR3 || !bytes.Equal(again.VCPUs[0].XSave, state.VCPUs[0].XSave) {
-		t.Errorf("saved again: %+v, loaded %+v", again.VCPUs[0].Regs, state.VCPUs[0].Regs)
+	is := stateOf(t, guest)
+	for i, a := range was.VCPUs {
+		b := is.VCPUs[i]
+		if a.Regs != b.Regs || a.Sregs != b.Sregs || a.XCRs != b.XCRs || a.Debug != b.Debug || a.Events != b.Events || a.MPState != b.MPState || a.TSCKHz != b.TSCKHz {
+			t.Errorf("vCPU %d: saved %+v\nloaded and saved %+v", i, a, b)
+		}
+		if !bytes.Equal(a.XSave, b.XSave) || !bytes.Equal(a.LAPIC, b.LAPIC) {
+			t.Errorf("vCPU %d: another floating-point state or local APIC", i)
+		}
+		if len(a.CPUID) != len(b.CPUID) || len(a.MSRs) != len(b.MSRs) {
+			t.Fatalf("vCPU %d: %d leaves and %d registers became %d and %d", i, len(a.CPUID), len(a.MSRs), len(b.CPUID), len(b.MSRs))
+		}
+		for j := range a.CPUID {
+			if a.CPUID[j] != b.CPUID[j] {
+				t.Errorf("vCPU %d: leaf %+v became %+v", i, a.CPUID[j], b.CPUID[j])
+			}
+		}
+		for j := range a.MSRs {
+			if a.MSRs[j] != b.MSRs[j] && a.MSRs[j].Index != msrTSC {
+				t.Errorf("vCPU %d: MSR %+v became %+v", i, a.MSRs[j], b.MSRs[j])
+			}
+		}
 	}
-	if err := vm.Resume(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := wait(t, vm); err != nil {
-		t.Fatal(err)
-	}
-	got := console.Bytes()
-	if len(got) != 4 {
-		t.Fatalf("the second guest wrote %x", got)
-	}
-	n := uint32(got[0]) | uint32(got[1])<<8 | uint32(got[2])<<16 | uint32(got[3])<<24
-	if more := n - uint32(counted); more > 2 {
-		t.Errorf("the first guest had counted to %d, the second goes on to %d", counted, n)
+	for i := range was.Devices {
+		if a, b := was.Devices[i], is.Devices[i]; a.Type != b.Type || !bytes.Equal(a.Device, b.Device) {
+			t.Errorf("device %d: saved %s, loaded and saved %s", i, a.Device, b.Device)
+		}
 	}
 }
 
-func TestLoadStateRefuses(t *testing.T) {
-	good := spec(t, codeSpin)
-	first := launch(t, good).(*vm)
+// TestSaveTheChanges: a machine goes on from the file that it was saved to, and the
+// second time only what it changed since is written.
+func TestSaveTheChanges(t *testing.T) {
+	m := spec(t, codeCount())
+	first := launch(t, m).(hypervisor.Saver)
+	countsBeyond(t, first, 100)
+	origin := save(t, first)
+	err := first.Save(func(_ []byte, mem *guestmem.Memory) error { return mem.Rebase(origin.Memory) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := func(guest hypervisor.Saver) (n uint64) {
+		t.Helper()
+		if err := guest.Look(func(mem *guestmem.Memory) error {
+			n = number(t, mem, countAddr)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if err := first.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	countsBeyond(t, first, counted(first)+100)
 	if err := first.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name   string
-		change func(*State)
-		want   string
-	}{
-		{"another version", func(s *State) { s.Version = 2 }, "version is 2"},
-		{"other memory", func(s *State) { s.Memory++ }, "bytes of memory"},
-		{"other vCPUs", func(s *State) { s.VCPUs = append(s.VCPUs, VCPUState{}) }, "2 vCPUs"},
-		{"a short APIC", func(s *State) { s.VCPUs[0].LAPIC = nil }, "local APIC"},
-		{"no serial port", func(s *State) { s.Serial = nil }, ""},
-		{"no such chip", func(s *State) { s.IRQChips[1].ID = 9 }, "interrupt controller 1"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, err := first.SaveState()
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.change(&s)
-			m := hypervisor.Machine{VCPUs: 1, MemoryBytes: good.MemoryBytes, Kernel: good.Kernel, Logger: first.m.log}
-			second, err := build(m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer second.close()
-			if err := second.loadState(s); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want one with %q", err, c.want)
-			}
-		})
+	f, err := os.Create(filepath.Join(t.TempDir(), "changes"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { f.Close() })
+	m.Origin = &hypervisor.Origin{}
+	err = first.Save(func(state []byte, mem *guestmem.Memory) error {
+		runs, err := mem.WriteChanges(t.Context(), f)
+		pages := uint32(0)
+		for _, r := range runs {
+			pages += r.Count
+		}
+		if pages == 0 || pages > 100 {
+			t.Errorf("the guest changed %d pages", pages)
+		}
+		layers := append(slices.Clone(origin.Memory.Layers), guestmem.Layer{File: f, Runs: runs})
+		m.Origin.State, m.Origin.Memory = bytes.Clone(state), &guestmem.Image{Size: mem.Size(), Layers: layers}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, begins := counted(first), uint64(0)
+	m.Origin.Ready = func(mem *guestmem.Memory) error {
+		begins = number(t, mem, countAddr)
+		return nil
+	}
+	second := launch(t, m).(hypervisor.Saver)
+	if begins != last {
+		t.Errorf("the guest had counted to %d, and goes on from %d", last, begins)
+	}
+	countsBeyond(t, second, last+100)
 }

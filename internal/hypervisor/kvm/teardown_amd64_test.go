@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/virtio"
 	"github.com/holtvm/holt/internal/virtio/rng"
 )
@@ -30,6 +31,17 @@ func held(t *testing.T) (descriptors, vcpus int) {
 func TestDescriptorsRunOut(t *testing.T) {
 	m := spec(t, codeSpin)
 	m.VCPUs = 2
+	t.Run("boot", func(t *testing.T) { runOut(t, m) })
+	m.Devices = []virtio.Device{&rng.Device{}, &rng.Device{}}
+	first := launch(t, m)
+	m.Origin = save(t, first)
+	first.Kill()
+	t.Run("go on", func(t *testing.T) { runOut(t, m) })
+}
+
+// runOut starts a machine with fewer descriptors than it needs, and with one more each
+// time until it starts.
+func runOut(t *testing.T, m hypervisor.Machine) {
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)

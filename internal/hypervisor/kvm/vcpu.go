@@ -17,6 +17,7 @@ import (
 type vcpu struct {
 	id      int
 	api     *kvmapi.VCPU
+	cpuid   cpuid        // what its guest was shown
 	exits   exitCount    // those that came to us
 	stats   *os.File     // KVM's counters of all; nil if it has none
 	tid     atomic.Int32 // 0 before the thread has begun and after it has ended

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ func (b *Backend) arguments(m hypervisor.Machine) ([]string, error) {
 	}
 	if m.MemoryBytes == 0 || m.MemoryBytes%(1<<20) != 0 {
 		return nil, fmt.Errorf("%d bytes of memory: a multiple of 1 MiB is needed", m.MemoryBytes)
+	}
+	if m.Origin != nil || m.CPUTemplate != "" {
+		return nil, errors.New("machines that go on from a saved state, and CPU templates, need the kvm backend")
 	}
 	cmdline, err := b.cmdline(m)
 	if err != nil {

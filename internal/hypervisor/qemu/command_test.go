@@ -93,6 +93,8 @@ func TestArgumentErrors(t *testing.T) {
 		change func(*hypervisor.Machine)
 		want   string
 	}{
+		{"a saved state", func(m *hypervisor.Machine) { m.Origin = &hypervisor.Origin{} }, "need the kvm backend"},
+		{"a cpu template", func(m *hypervisor.Machine) { m.CPUTemplate = hypervisor.CPUTemplateV2 }, "need the kvm backend"},
 		{"no vcpu", func(m *hypervisor.Machine) { m.VCPUs = 0 }, "0 vCPUs"},
 		{"no memory", func(m *hypervisor.Machine) { m.MemoryBytes = 0 }, "multiple of 1 MiB"},
 		{"odd memory", func(m *hypervisor.Machine) { m.MemoryBytes++ }, "multiple of 1 MiB"},

@@ -1,0 +1,94 @@
+package kvm
+
+import (
+	"fmt"
+
+	"github.com/holtvm/holt/internal/hypervisor"
+	"github.com/holtvm/holt/internal/kvmapi"
+)
+
+// goOn puts a machine that has its origin's memory, devices and vCPUs there where the
+// origin was saved. All that is left to do is to let the vCPUs run.
+func (m *machine) goOn(o hypervisor.Origin, p processor) error {
+	if m.nested {
+		return fmt.Errorf("go on from a saved state: %w", errNested)
+	}
+	s, err := decodeState(o.State)
+	if err != nil {
+		return fmt.Errorf("read saved state: %w", err)
+	}
+	if err := m.fits(s); err != nil {
+		return fmt.Errorf("saved state: %w", err)
+	}
+	if err := m.checkProcessor(s.VCPUs, p); err != nil {
+		return err
+	}
+	if err := m.loadState(s); err != nil {
+		return fmt.Errorf("load saved state: %w", err)
+	}
+	// The first thing that the guest's kernel does is to look at the generation id,
+	// and with a new one it reseeds its random numbers.
+	if err := m.newGeneration(); err != nil {
+		return err
+	}
+	for _, high := range []bool{true, false} {
+		if err := m.vm.IRQLine(vmGenIDGSI, high); err != nil {
+			return err
+		}
+	}
+	m.tellStopped()
+	if o.Ready != nil {
+		if err := o.Ready(m.mem); err != nil {
+			return err
+		}
+	}
+	for _, d := range m.devices {
+		d.transport.Resume()
+	}
+	return nil
+}
+
+// checkProcessor returns a *hypervisor.CPUError unless this host has what the guest
+// was shown: it goes on believing that.
+func (m *machine) checkProcessor(saved []VCPUState, p processor) error {
+	host := p.cpuid(0)
+	for i, s := range saved {
+		e := &hypervisor.CPUError{Missing: missing(s.CPUID, host), Vendor: s.CPUID.vendor(), HostVendor: host.vendor()}
+		if e.Vendor != e.HostVendor {
+			return e
+		}
+		immune, err := missingImmunity(m.vcpus[i].api, s)
+		if err != nil {
+			return err
+		}
+		if e.Missing = append(e.Missing, immune...); len(e.Missing) > 0 {
+			return e
+		}
+	}
+	return nil
+}
+
+// vulnerabilities are the bits of IA32_ARCH_CAPABILITIES that say what a processor is
+// vulnerable to, RSBA and RRSBA. The others say what it is not.
+const vulnerabilities = 1<<2 | 1<<19
+
+// missingImmunity is what the guest was told that its processor is not vulnerable to,
+// and what this host's KVM does not tell a fresh vCPU.
+func missingImmunity(fresh *kvmapi.VCPU, s VCPUState) (names []string, err error) {
+	told, ok := msr(s.MSRs, msrArchCapabilities)
+	if !ok {
+		return nil, nil
+	}
+	host, err := readMSRs(fresh, []uint32{msrArchCapabilities})
+	if err != nil {
+		return nil, err
+	}
+	has, _ := msr(host, msrArchCapabilities)
+	lacks := told &^ has &^ vulnerabilities
+	for n := range 64 {
+		if lacks>>n&1 != 0 {
+			names = append(names, fmt.Sprintf("arch_capabilities:%d", n))
+		}
+	}
+	return names, nil
+}
