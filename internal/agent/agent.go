@@ -6,9 +6,11 @@
 //
 // One boot, in order: Main, boot (console.go, modules.go, vsock.go), prepare
 // (root.go, disk.go, sysmounts.go, etc.go, identity.go, network.go), runMain
-// (stream.go, connect.go, settle.go), powerOff (power.go, powerbutton.go). The
-// operations that the host starts meanwhile are in serve.go and what it calls. What is
-// sent is specified in docs/agent-protocol.md and written in internal/agentproto.
+// (mainprogram.go, stream.go, connect.go, settle.go), powerOff (power.go,
+// powerbutton.go). The operations that the host starts meanwhile are in serve.go and what
+// it calls: a machine is saved while freeze.go and hold.go hold all programs, and a clone
+// of it becomes another guest in renew.go. What is sent is specified in
+// docs/agent-protocol.md and written in internal/agentproto.
 //
 // Time counts here: under software emulation every package that is linked in
 // costs part of a millisecond before main, so this one imports little, and no
@@ -16,10 +18,10 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +34,6 @@ import (
 // Main is the program holt-agent. In a guest it does not return; elsewhere it
 // returns the exit status.
 func Main() int {
-	started := uptime()
 	if len(os.Args) > 0 && os.Args[0] == program.ShimArg0 {
 		program.RunShim(os.Args)
 		return 127
@@ -41,7 +42,7 @@ func Main() int {
 		complain("this is the first process of a Holt guest and cannot be run elsewhere")
 		return 1
 	}
-	a := &agent{started: started, reaper: program.NewReaper()}
+	a := newAgent(program.NewReaper())
 	a.guard(a.live)()
 	powerOff()
 	return 1
@@ -52,12 +53,23 @@ type agent struct {
 	started time.Duration // since the guest's boot
 	modules []module
 	reaper  *program.Reaper
-	main    atomic.Pointer[program.Process] // nil until it is started
+	main    *mainProgram
 	// sessions are the programs that the host started since.
 	sessions   sessions
 	operations atomic.Int32 // how many run that may take long
 	// stopping is set when the guest is going down: nothing new is started.
 	stopping atomic.Bool
+	freezing atomic.Bool // OpFreeze is being served
+	newHold  func() (*hold, error)
+
+	renewing sync.Mutex // held while the guest is renewed
+	hostname string     // as the host said, if it did
+	network  *agentproto.Network
+	shelf    shelf
+}
+
+func newAgent(reaper *program.Reaper) *agent {
+	return &agent{started: uptime(), reaper: reaper, main: newMainProgram(), newHold: newHold}
 }
 
 // complain writes a line to the console. In normal operation there is none.
@@ -134,7 +146,7 @@ func (a *agent) boot() (*channel, agentproto.BootSpec, error) {
 	if spec, err = agentproto.DecodeBootSpec(b); err != nil {
 		return ch, spec, err
 	}
-	if err := setClock(spec.ClockNS); err != nil { // at once: it ages
+	if err := setClock(spec.ClockNS, 0); err != nil { // at once: it ages
 		return ch, spec, err
 	}
 	return ch, spec, a.prepare(spec)
@@ -169,6 +181,7 @@ func (a *agent) prepare(spec agentproto.BootSpec) error {
 			return err
 		}
 	}
+	a.hostname, a.network = spec.Hostname, spec.Network
 	if err := a.makeRoot(spec); err != nil {
 		return err
 	}
@@ -177,7 +190,7 @@ func (a *agent) prepare(spec agentproto.BootSpec) error {
 			return err
 		}
 	}
-	if err := setIdentity(spec); err != nil {
+	if err := setIdentity(spec.Hostname); err != nil {
 		return err
 	}
 	if err := linkDisks("/sys", "/dev"); err != nil {
@@ -193,38 +206,6 @@ func (a *agent) prepare(spec agentproto.BootSpec) error {
 	}
 	// Before the program runs, so that the host may use it from "started" on.
 	return a.serve()
-}
-
-// runMain runs the main program and reports its end to the host.
-func (a *agent) runMain(ch *channel, spec agentproto.BootSpec) error {
-	proc, failure := program.Start(a.reaper, spec.Program)
-	if failure != nil {
-		ch.fail(failure)
-		ch.linger(lingerTimeout)
-		return nil
-	}
-	a.main.Store(proc)
-	s := newStream(proc, agentproto.MainSession, spec.Program)
-	// With everything killed the pipes end, so all output is sent.
-	s.ended = func() {
-		a.stopping.Store(true)
-		killAll(unix.SIGKILL)
-	}
-	// The host may end the machine as soon as it has read the exit.
-	s.flushed = settle
-	s.idle = 5 * time.Second
-	go a.guard(s.run)()
-	go a.guard(func() { watchPowerButton("/dev/input", isPowerButton, func() { a.shutdown(signalGrace) }) })()
-
-	err := s.serve(ch)
-	if err != nil {
-		_ = proc.Kill() // it may have ended this moment
-	}
-	<-s.done
-	if errors.Is(err, errHostGone) {
-		return nil
-	}
-	return err
 }
 
 // uptime is the time since the guest's boot.

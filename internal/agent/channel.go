@@ -3,7 +3,10 @@ package agent
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
@@ -13,6 +16,8 @@ type channel struct {
 	conn connection
 	in   *agentproto.Reader
 	out  *agentproto.Writer
+	// lost says that the connection ended and the host did not end it.
+	lost atomic.Bool
 }
 
 // connection is a socket: a file in the guest, a net.Conn in a test.
@@ -28,6 +33,27 @@ func newChannel(conn connection) *channel {
 		in:   agentproto.NewReader(conn, agentproto.Host),
 		out:  agentproto.NewWriter(conn),
 	}
+}
+
+// broke closes the connection, on which err happened, and returns errHostLost or
+// errHostGone. In a machine that goes on from where another was saved the kernel resets
+// all connections, for they were the other's: Linux says so with these two errors, and
+// neither of them comes of a host that closes (virtio 1.2, 5.10.6.7).
+func (c *channel) broke(err error) error {
+	if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNRESET) {
+		c.lost.Store(true)
+	}
+	_ = c.conn.Close()
+	if c.lost.Load() {
+		return errHostLost
+	}
+	return errHostGone
+}
+
+// abandon ends the connection as if it had been reset.
+func (c *channel) abandon() {
+	c.lost.Store(true)
+	_ = c.conn.Close()
 }
 
 // specification reads the payload of the TypeSpec frame that must come next. A

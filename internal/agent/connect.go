@@ -10,26 +10,30 @@ import (
 var (
 	// errHostGone says that the host ended the connection before the program did.
 	errHostGone = errors.New("the host closed the connection")
+	// errHostLost says that the connection was reset, or that another one takes its
+	// place: the program goes on.
+	errHostLost = errors.New("the connection with the host was reset")
 	// errDetached says that the host leaves the program to itself.
 	errDetached = errors.New("the host detached")
 )
 
 // serve carries the streams over ch until one end goes. It returns nil if the host
 // was sent the exit, errDetached if it waits for an answer to that, and otherwise
-// errHostGone or what the host did wrong.
+// errHostGone, errHostLost or what the host did wrong. After errHostLost somebody else
+// may be sent all that is left, the exit too.
 func (s *stream) serve(ch *channel) error {
 	connected := make(chan struct{})
 	go func() {
 		defer close(connected)
-		if s.connect(ch) != nil {
-			_ = ch.conn.Close() // receive notices
+		if err := s.connect(ch); err != nil {
+			_ = ch.broke(err) // receive notices
 		}
 	}()
 	why := s.receive(ch)
 	select {
 	case <-s.done: // the host may send what it likes behind the exit
 	default:
-		if !errors.Is(why, errHostGone) && !errors.Is(why, errDetached) {
+		if _, ok := errors.AsType[*agentproto.ViolationError](why); ok {
 			ch.fail(why)
 		}
 	}
@@ -46,6 +50,8 @@ func (s *stream) serve(ch *channel) error {
 		s.ch = nil
 	}
 	switch {
+	case errors.Is(why, errHostLost):
+		s.detached, s.reported = true, false
 	case s.reported:
 		return nil
 	case errors.Is(why, errDetached):
@@ -104,7 +110,7 @@ func (s *stream) receive(ch *channel) error {
 			return err
 		}
 		if err != nil {
-			return errHostGone
+			return ch.broke(err)
 		}
 	}
 }

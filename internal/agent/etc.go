@@ -5,24 +5,19 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-// etcDir is the directory of the initramfs that has the files that are mounted over
-// those of a root whose /etc is not the guest's own.
-const etcDir = "/etcfiles"
-
 // writeEtc puts what the network needs into the /etc of the tree at root. A guest
 // that cannot have it is told on the console, and runs: its root may be anything.
-func writeEtc(root int, spec agentproto.BootSpec) {
-	e := etc{root: root, dir: etcDir, inMemory: inMemory}
+func (a *agent) writeEtc(root int) {
+	e := etc{root: root, shelf: &a.shelf, inMemory: inMemory}
 	for _, f := range []struct{ path, text string }{
-		{"/etc/resolv.conf", resolvConf(*spec.Network)},
-		{"/etc/hosts", hostsFile(*spec.Network, spec.Hostname)},
+		{"/etc/resolv.conf", resolvConf(*a.network)},
+		{"/etc/hosts", hostsFile(*a.network, a.hostname)},
 	} {
 		if err := e.put(f.path, f.text); err != nil {
 			complain("write %s: %v", f.path, err)
@@ -32,12 +27,11 @@ func writeEtc(root int, spec agentproto.BootSpec) {
 
 // etc puts files into the tree at root. Names are found as if that were "/".
 type etc struct {
-	root int
-	dir  string // of the process, for what is mounted over files
+	root  int
+	shelf *shelf // for what is mounted over files
 	// inMemory says whether what fd refers to is lost with the guest, so that it
 	// may be changed.
 	inMemory func(fd int) (bool, error)
-	mounted  bool // dir is a tmpfs
 }
 
 // put makes text the content of the file name. Where that is in guest memory, the
@@ -53,6 +47,32 @@ func (e *etc) put(name, text string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	return e.set(fd, name, text)
+}
+
+// replace is put for a file that exists. Nothing is made where there is none, nor where
+// flags say not to follow a symbolic link that is there.
+func (e *etc) replace(name string, flags uint64, text string) error {
+	fd, err := e.open(name, unix.O_PATH|flags)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return nil
+	}
+	return e.set(fd, name, text)
+}
+
+// set makes text the content of the file name, to which fd refers.
+func (e *etc) set(fd int, name, text string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -147,31 +167,24 @@ func (e *etc) makeParent(name string) error {
 	return unix.Close(fd)
 }
 
+// write changes the file in such an order that no reader finds it empty.
 func (e *etc) write(name, text string) error {
-	fd, err := e.open(name, unix.O_WRONLY|unix.O_TRUNC)
+	fd, err := e.open(name, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
 	f := os.NewFile(uintptr(fd), name)
-	_, err = f.WriteString(text)
+	if _, err = f.WriteString(text); err == nil {
+		err = f.Truncate(int64(len(text)))
+	}
 	return errors.Join(err, f.Close())
 }
 
 // mountOver mounts a new file over the one that fd refers to.
 func (e *etc) mountOver(fd int, name, text string) error {
-	if !e.mounted {
-		if err := mountAt(e.dir, volume{"tmpfs", "etc", []string{"mode=0755"}, attrData}); err != nil {
-			return err
-		}
-		e.mounted = true
-	}
-	file := filepath.Join(e.dir, path.Base(name))
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		return err
-	}
-	m, err := unix.OpenTree(unix.AT_FDCWD, file, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	m, err := e.shelf.put(path.Base(name), text)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", file, err)
+		return err
 	}
 	defer unix.Close(m)
 	if err := moveMount(m, fd); err != nil {

@@ -120,6 +120,24 @@ func unmountAfter(t *testing.T, dir string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // nothing, perhaps
 }
 
+// shelfIn is a shelf in a directory of the test's.
+func shelfIn(t *testing.T) *shelf {
+	t.Helper()
+	dir := t.TempDir()
+	unmountAfter(t, filepath.Join(dir, shelfDir))
+	s, err := openShelf(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Close(s.initramfs)
+		if s.made {
+			_ = unix.Close(s.dir)
+		}
+	})
+	return &s
+}
+
 const etcText = "made by the test\n"
 
 // TestPutInMemory: in a tree of the guest's own the file itself is written, wherever
@@ -144,7 +162,7 @@ func TestPutInMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, dir := tree(t, tt.files)
-			e := etc{root: root, dir: mountPoint(t), inMemory: func(int) (bool, error) { return true, nil }}
+			e := etc{root: root, shelf: shelfIn(t), inMemory: func(int) (bool, error) { return true, nil }}
 			if err := e.put("/etc/hosts", etcText); (err != nil) != tt.fails {
 				t.Errorf("error %v", err)
 			}
@@ -175,7 +193,7 @@ func TestPutOnTheHostsFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			isolateMounts(t)
 			root, dir := tree(t, tt.files)
-			e := etc{root: root, dir: mountPoint(t), inMemory: func(int) (bool, error) { return false, nil }}
+			e := etc{root: root, shelf: shelfIn(t), inMemory: func(int) (bool, error) { return false, nil }}
 			if err := e.put("/etc/hosts", etcText); err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +236,7 @@ func TestPutOnReadOnlyRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(root)
-	e := etc{root: root, dir: mountPoint(t), inMemory: func(int) (bool, error) { return true, nil }}
+	e := etc{root: root, shelf: shelfIn(t), inMemory: func(int) (bool, error) { return true, nil }}
 	for _, name := range []string{"/etc/hosts", "/etc/resolv.conf"} {
 		if err := e.put(name, etcText); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -25,7 +25,7 @@ import (
 func dial(t *testing.T) net.Conn {
 	t.Helper()
 	host, guest := connect(t)
-	a := &agent{reaper: reaper}
+	a := newAgent(reaper)
 	done := make(chan struct{})
 	go func() { a.operation(guest); close(done) }()
 	t.Cleanup(func() {

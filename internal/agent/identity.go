@@ -5,16 +5,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/holtvm/holt/internal/agentproto"
 )
 
 // setIdentity sets the host name, and the loopback interface up.
-func setIdentity(spec agentproto.BootSpec) error {
-	if spec.Hostname != "" {
-		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
-			return fmt.Errorf("set host name: %w", err)
-		}
+func setIdentity(hostname string) error {
+	if err := setHostname(hostname); err != nil {
+		return err
 	}
 	if err := loopbackUp(); err != nil {
 		complain("set loopback interface up: %v", err) // many programs do without
@@ -22,12 +18,24 @@ func setIdentity(spec agentproto.BootSpec) error {
 	return nil
 }
 
+// setHostname sets the host name, unless it is empty.
+func setHostname(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	return nil
+}
+
 // setClock sets the clock to ns, nanoseconds since 1970, which the host has just
-// sent; 0 leaves it. So does a clock that is ahead by what ns may have been on its
-// way: a guest that has its time from its hypervisor is right to the microsecond.
-func setClock(ns int64) error {
+// sent; 0 leaves it. So does a clock that is behind by at most that, or ahead by what ns
+// may have been on its way: a guest that has its time from its hypervisor is right to the
+// microsecond.
+func setClock(ns int64, behind time.Duration) error {
 	host := time.Unix(0, ns)
-	if ahead := time.Since(host); ns == 0 || ahead >= 0 && ahead < time.Second {
+	if ahead := time.Since(host); ns == 0 || ahead >= -behind && ahead < time.Second {
 		return nil
 	}
 	ts := unix.NsecToTimespec(ns)

@@ -60,6 +60,19 @@ func TestRequests(t *testing.T) {
 			0a 00 00 00 fe 04 00 01 04000000
 			1400 0500 fe800000000000000000000000000001
 			0800 0400 02000000`},
+		{"hardware address", macRequest(2, [6]byte{2, 0, 0, 0, 0, 1}), `
+			2c000000 1000 0500 07000000 00000000
+			00 00 0000 02000000 00000000 00000000
+			0a00 0100 020000000001 0000`},
+		{"no IPv4 address", forgetAddressRequest(2, networks[0]), `
+			20000000 1500 0500 07000000 00000000
+			02 18 00 00 02000000
+			0800 0200 c0000202`},
+		{"no IPv6 gateway", forgetRouteRequest(2, addr("fe80::1")), `
+			38000000 1900 0500 07000000 00000000
+			0a 00 00 00 fe 04 00 01 00000000
+			1400 0500 fe800000000000000000000000000001
+			0800 0400 02000000`},
 	}
 	for _, tt := range tests {
 		want, err := hex.DecodeString(strings.Join(strings.Fields(tt.want), ""))

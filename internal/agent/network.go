@@ -45,8 +45,16 @@ func setUpNetwork(n agentproto.Network, procNet string) error {
 		return fmt.Errorf("this guest has no network interface with the address %s: "+
 			"the machine lacks a virtio-net device, or the kernel its driver (virtio_net)", n.MAC)
 	}
+	return configure(s, l, agentproto.Network{}, n, procNet)
+}
+
+// configure gives l what n says, in the place of what old says.
+func configure(s *rtnetlink, l netLink, old, n agentproto.Network, procNet string) error {
 	ipv6, err := quietIPv6(filepath.Join(procNet, "ipv6/conf", l.name))
 	if err != nil {
+		return err
+	}
+	if err := forget(s, l, old, n); err != nil {
 		return err
 	}
 	if err := s.do(upRequest(l.index, n.MTU), nil); err != nil {
@@ -210,17 +218,22 @@ func broadcast(p netip.Prefix) []byte {
 	return binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a[:])|(1<<(32-p.Bits())-1))
 }
 
-// routeRequest sets the default route of the gateway's IP version, with a struct
-// rtmsg. A gateway outside of the guest's networks is said to be on the link.
+// routeRequest sets the default route of the gateway's IP version. A gateway outside of
+// the guest's networks is said to be on the link.
 func routeRequest(index int32, gateway netip.Addr, networks []netip.Prefix) *netlinkRequest {
 	flags := uint32(unix.RTNH_F_ONLINK)
 	if slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(gateway) }) {
 		flags = 0
 	}
-	body := []byte{family(gateway), 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}
-	return newRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, native.AppendUint32(body, flags)).
+	return newRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, routeBody(gateway, flags)).
 		attr(unix.RTA_GATEWAY, gateway.AsSlice()).
 		attrUint32(unix.RTA_OIF, uint32(index))
+}
+
+// routeBody is the struct rtmsg of a default route, with flags of its next hop.
+func routeBody(gateway netip.Addr, flags uint32) []byte {
+	body := []byte{family(gateway), 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST}
+	return native.AppendUint32(body, flags)
 }
 
 func family(a netip.Addr) byte {

@@ -24,11 +24,17 @@ func (a *agent) watchSignals() {
 }
 
 // shutdown asks every process to end, and ends what is left after the grace.
-// The main program's end then powers off.
+// The main program's end then powers off, or that of all others if there is none.
 func (a *agent) shutdown(grace time.Duration) {
 	a.stopping.Store(true)
 	killAll(unix.SIGTERM)
-	time.AfterFunc(grace, a.guard(func() { killAll(unix.SIGKILL) }))
+	if a.sessions.running() == 0 {
+		a.main.cancel()
+	}
+	time.AfterFunc(grace, a.guard(func() {
+		killAll(unix.SIGKILL)
+		a.main.cancel()
+	}))
 }
 
 // killAll signals every process of the guest but this one. Outside of a guest,

@@ -41,8 +41,11 @@ func (a *agent) makeRoot(spec agentproto.BootSpec) error {
 			return mountError(m.Target, err)
 		}
 	}
-	if spec.Network != nil {
-		writeEtc(root, spec)
+	if a.shelf, err = openShelf("/"); err != nil {
+		return err
+	}
+	if a.network != nil {
+		a.writeEtc(root)
 	}
 	if mounts[0].Kind == agentproto.MountMemory && mounts[0].ReadOnly {
 		if err := unix.Mount("", newRoot, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
@@ -52,17 +51,17 @@ func (a *agent) accept(l *listener) {
 }
 
 // operation does what the host asks for on one connection.
-func (a *agent) operation(conn *os.File) {
+func (a *agent) operation(conn connection) {
 	ch := newChannel(conn)
 	_ = conn.SetReadDeadline(time.Now().Add(requestTimeout)) // sockets have deadlines
-	if err := a.dispatch(ch, conn); err != nil {
+	if err := a.dispatch(ch); err != nil {
 		ch.fail(err)
 		ch.linger(lingerTimeout)
 	}
 	_ = conn.Close()
 }
 
-func (a *agent) dispatch(ch *channel, conn *os.File) error {
+func (a *agent) dispatch(ch *channel) error {
 	q, err := ch.in.Request()
 	if err != nil {
 		return err
@@ -88,6 +87,8 @@ func (a *agent) dispatch(ch *channel, conn *os.File) error {
 			return err
 		}
 		return report(ch, []agentproto.GuestStats{stats})
+	case agentproto.OpFreeze:
+		return a.freeze(ch)
 	}
 	b, err := ch.specification()
 	if err != nil {
@@ -96,7 +97,10 @@ func (a *agent) dispatch(ch *channel, conn *os.File) error {
 	if q.Op == agentproto.OpSignal {
 		return a.signal(ch, b)
 	}
-	_ = conn.SetReadDeadline(time.Time{})
+	_ = ch.conn.SetReadDeadline(time.Time{})
+	if q.Op == agentproto.OpRenew {
+		return a.renew(ch, b)
+	}
 	defer a.operations.Add(-1)
 	if a.operations.Add(1) > maxOperations {
 		return tooMany()

@@ -178,11 +178,13 @@ func (a *agent) signal(ch *channel, spec []byte) error {
 	if err != nil {
 		return err
 	}
-	proc := a.main.Load()
+	var proc *program.Process
 	if q.Session != agentproto.MainSession {
 		proc, err = a.sessions.get(q.Session)
-	} else if proc == nil {
-		err = noSession(q.Session) // so early
+	} else if s := a.main.get(); s != nil {
+		proc = s.proc
+	} else {
+		err = noSession(q.Session) // so early, or it is held
 	}
 	if err != nil {
 		return err

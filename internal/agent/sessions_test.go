@@ -31,7 +31,7 @@ type guest struct {
 func newGuest(t *testing.T) *guest {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
-	return &guest{t, &agent{reaper: reaper}, ctx}
+	return &guest{t, newAgent(reaper), ctx}
 }
 
 // dial returns a connection on which the agent serves an operation.
@@ -435,7 +435,7 @@ func TestMainSession(t *testing.T) {
 		t.Fatal(failure)
 	}
 	defer proc.Close()
-	g.a.main.Store(proc)
+	g.a.main.begin(newStream(proc, agentproto.MainSession, agentproto.Program{}), nil)
 	if err := agentclient.SignalSession(g.ctx, g.dial(), agentproto.SessionSignal{Session: agentproto.MainSession, Signal: 15}); err != nil {
 		t.Fatal(err)
 	}

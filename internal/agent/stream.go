@@ -138,10 +138,11 @@ func (s *stream) deliver(write func(*agentproto.Writer) error) bool {
 	if s.ch == nil {
 		return false
 	}
-	if write(s.ch.out) == nil {
+	err := write(s.ch.out)
+	if err == nil {
 		return true
 	}
-	_ = s.ch.conn.Close() // its receive notices
+	_ = s.ch.broke(err) // its receive notices
 	s.ch = nil
 	return false
 }

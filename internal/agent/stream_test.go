@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -25,29 +24,11 @@ import (
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-// connect returns both ends of a connection: what the host holds, and what the
-// agent holds, a file as over vsock.
-func connect(t *testing.T) (host net.Conn, guest *os.File) {
-	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := os.NewFile(uintptr(fds[0]), "host")
-	defer f.Close()
-	if host, err = net.FileConn(f); err != nil {
-		t.Fatal(err)
-	}
-	guest = os.NewFile(uintptr(fds[1]), "guest")
-	t.Cleanup(func() { host.Close(); guest.Close() })
-	return host, guest
-}
-
 // exec starts spec through the agent's own operation handling.
 func exec(t *testing.T, spec agentproto.Program, out agentclient.Output) (*agentclient.Session, error) {
 	t.Helper()
 	host, guest := connect(t)
-	a := &agent{reaper: reaper}
+	a := newAgent(reaper)
 	done := make(chan struct{})
 	go func() { a.operation(guest); close(done) }()
 	t.Cleanup(func() {
@@ -347,7 +328,7 @@ func TestViolations(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			host, guest := connect(t)
-			go (&agent{reaper: reaper}).operation(guest)
+			go newAgent(reaper).operation(guest)
 			w, r := agentproto.NewWriter(host), agentproto.NewReader(host, agentproto.Agent)
 			spec := sh("exec sleep 1000")
 			spec.Stdin = tt.stdin
@@ -402,14 +383,14 @@ func TestPingAndRefusals(t *testing.T) {
 		}
 		return f.Type, e
 	}
-	a := &agent{reaper: reaper}
-	if typ, e := ask(a, `{"holt":2,"op":"ping"}`+"\n"); typ != agentproto.TypeOK {
+	a := newAgent(reaper)
+	if typ, e := ask(a, `{"holt":3,"op":"ping"}`+"\n"); typ != agentproto.TypeOK {
 		t.Errorf("ping: %v", e)
 	}
 	if _, e := ask(a, `{"holt":9,"op":"ping"}`+"\n"); e == nil || e.Kind != agentproto.KindVersion {
 		t.Errorf("other version: %v", e)
 	}
-	if _, e := ask(a, `{"holt":2,"op":"format"}`+"\n"); e == nil || e.Kind != agentproto.KindProtocol {
+	if _, e := ask(a, `{"holt":3,"op":"format"}`+"\n"); e == nil || e.Kind != agentproto.KindProtocol {
 		t.Errorf("unknown operation: %v", e)
 	}
 	a.stopping.Store(true)
@@ -427,7 +408,7 @@ func TestPingAndRefusals(t *testing.T) {
 func TestMainProgram(t *testing.T) {
 	host, guest := connect(t)
 	ch := newChannel(guest)
-	a := &agent{reaper: reaper}
+	a := newAgent(reaper)
 	result := make(chan error, 1)
 	go func() {
 		if err := ch.out.Hello(a.hello()); err != nil {

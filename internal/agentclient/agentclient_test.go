@@ -16,7 +16,7 @@ import (
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-const helloLine = `{"holt":2,"kernel":"6.1","machine":"x86_64","pid":1}` + "\n"
+const helloLine = `{"holt":3,"kernel":"6.1","machine":"x86_64","pid":1}` + "\n"
 
 var spec = agentproto.BootSpec{
 	Mounts:  []agentproto.Mount{{Tag: "root", Target: "/"}},
@@ -115,7 +115,7 @@ func TestHostileAgent(t *testing.T) {
 
 func TestHelloRefused(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{`{"holt":9}` + "\n", "the other end speaks 9, this end 2"},
+		{`{"holt":9}` + "\n", "the other end speaks 9, this end 3"},
 		{"SSH-2.0-x\r\n", "violation"},
 		{strings.Repeat("x", 1<<20), "longer than 65536"},
 	} {

@@ -10,7 +10,7 @@ package agentproto
 
 // Version is the protocol version this package speaks. Both ends say theirs in
 // the first message and neither speaks to another version.
-const Version = 2
+const Version = 3
 
 // Vsock addresses.
 const (

@@ -75,21 +75,21 @@ func TestLargestFrames(t *testing.T) {
 }
 
 func TestHeaderLines(t *testing.T) {
-	long := `{"holt":2,"kernel":"` + strings.Repeat("x", MaxLine) + `"}` + "\n"
+	long := `{"holt":3,"kernel":"` + strings.Repeat("x", MaxLine) + `"}` + "\n"
 	tests := []struct {
 		name, in, want string
 	}{
 		{"too long", long, "longer than 65536 bytes"},
 		{"endless", strings.Repeat("x", 2*MaxLine), "longer than 65536 bytes"},
-		{"cut off", `{"holt":2`, "unexpected EOF"},
+		{"cut off", `{"holt":3`, "unexpected EOF"},
 		{"not JSON", "GET / HTTP/1.1\n", "violation"},
-		{"two values", `{"holt":2,"op":"ping"} {}` + "\n", "data after"},
-		{"other version", `{"holt":9,"op":"ping","new":true}` + "\n", "the other end speaks 9, this end 2"},
+		{"two values", `{"holt":3,"op":"ping"} {}` + "\n", "data after"},
+		{"other version", `{"holt":9,"op":"ping","new":true}` + "\n", "the other end speaks 9, this end 3"},
 		{"no version", `{"op":"ping"}` + "\n", "the other end speaks 0"},
-		{"unknown key", `{"holt":2,"op":"ping","force":true}` + "\n", "force"},
-		{"unknown operation", `{"holt":2,"op":"format"}` + "\n", `unknown operation "format"`},
-		{"negative grace", `{"holt":2,"op":"shutdown","grace_ms":-1}` + "\n", "grace_ms -1"},
-		{"endless grace", `{"holt":2,"op":"shutdown","grace_ms":3600001}` + "\n", "grace_ms 3600001"},
+		{"unknown key", `{"holt":3,"op":"ping","force":true}` + "\n", "force"},
+		{"unknown operation", `{"holt":3,"op":"format"}` + "\n", `unknown operation "format"`},
+		{"negative grace", `{"holt":3,"op":"shutdown","grace_ms":-1}` + "\n", "grace_ms -1"},
+		{"endless grace", `{"holt":3,"op":"shutdown","grace_ms":3600001}` + "\n", "grace_ms 3600001"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestHeaderLines(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewReader(strings.NewReader(`{"holt":2,"kernel":"7.0","later":1}`+"\n"), Agent).Hello(); err != nil {
+	if _, err := NewReader(strings.NewReader(`{"holt":3,"kernel":"7.0","later":1}`+"\n"), Agent).Hello(); err != nil {
 		t.Errorf("hello with an unknown key: %v", err)
 	}
 }

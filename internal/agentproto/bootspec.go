@@ -35,8 +35,11 @@ type BootSpec struct {
 	Mounts []Mount `json:"mounts"`
 	// Network is the guest's network. Without one it has its loopback interface.
 	Network *Network `json:"network,omitempty"`
-	// Program is the main program.
-	Program Program `json:"program"`
+	// Hold makes the guest ready and runs no main program yet: the agent answers with
+	// TypeOK, and an OpRenew starts it. The boot connection is not needed after that.
+	Hold bool `json:"hold,omitempty"`
+	// Program is the main program. With Hold it is not looked at.
+	Program Program `json:"program,omitzero"`
 }
 
 // Mount is one file system.
@@ -73,11 +76,11 @@ const (
 // Validate returns every reason for which s cannot be carried out, joined.
 func (s BootSpec) Validate() error {
 	var errs []error
-	if len(s.Hostname) > MaxHostname || s.Hostname != "" && !ValidName(s.Hostname) {
-		errs = append(errs, fmt.Errorf("hostname: %.80q: must be at most %d bytes of letters, digits, hyphens and dots", s.Hostname, MaxHostname))
+	if err := checkHostname(s.Hostname); err != nil {
+		errs = append(errs, err)
 	}
-	if s.ClockNS < 0 {
-		errs = append(errs, fmt.Errorf("clock_ns: %d: must not be negative", s.ClockNS))
+	if err := checkClock(s.ClockNS); err != nil {
+		errs = append(errs, err)
 	}
 	errs = append(errs, validateMounts(s.Mounts)...)
 	if s.Network != nil {
@@ -85,10 +88,27 @@ func (s BootSpec) Validate() error {
 			errs = append(errs, fmt.Errorf("network: %w", err))
 		}
 	}
+	if s.Hold {
+		return errors.Join(errs...)
+	}
 	if err := s.Program.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("program: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+func checkHostname(name string) error {
+	if len(name) > MaxHostname || name != "" && !ValidName(name) {
+		return fmt.Errorf("hostname: %.80q: must be at most %d bytes of letters, digits, hyphens and dots", name, MaxHostname)
+	}
+	return nil
+}
+
+func checkClock(ns int64) error {
+	if ns < 0 {
+		return fmt.Errorf("clock_ns: %d: must not be negative", ns)
+	}
+	return nil
 }
 
 func validateMounts(mounts []Mount) []error {

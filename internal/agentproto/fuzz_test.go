@@ -55,6 +55,11 @@ func decodeAny(t *testing.T, fr Frame) {
 	case TypeSpec:
 		_, _ = DecodeBootSpec(fr.Payload)
 		_, _ = DecodeProgram(fr.Payload)
+		_, _ = DecodeRenewal(fr.Payload)
+	case TypeReport:
+		if f, err := DecodeFreeze(fr.Payload); err == nil && (f.Addr == 0 || f.Addr%4096 != 0) {
+			t.Fatalf("mailbox at %#x", f.Addr)
+		}
 	case TypeStarted:
 		_, _ = DecodeStarted(fr.Payload)
 	case TypeExit:
@@ -79,8 +84,8 @@ func decodeAny(t *testing.T, fr Frame) {
 // FuzzSpec decodes specifications. What is accepted is valid, can be sent, and
 // arrives unchanged.
 func FuzzSpec(f *testing.F) {
-	f.Add([]byte(`{"holt":2,"mounts":[{"tag":"root","target":"/"}],"program":{"path":"/bin/true"}}`))
-	f.Add([]byte(`{"holt":2,"hostname":"h","clock_ns":1,"mounts":[{"tag":"root","target":"/","overlay":true},{"tag":"dir0","target":"/a","read_only":true}],"program":{"path":"sh","args":["-c","x"],"env":["A=b"],"cwd":"/","user":"0:0","tty":true,"window":{"rows":1,"cols":2},"stdin":true,"rlimits":[{"resource":7,"soft":1,"hard":18446744073709551615}]}}`))
+	f.Add([]byte(`{"holt":3,"mounts":[{"tag":"root","target":"/"}],"program":{"path":"/bin/true"}}`))
+	f.Add([]byte(`{"holt":3,"hostname":"h","clock_ns":1,"mounts":[{"tag":"root","target":"/","overlay":true},{"tag":"dir0","target":"/a","read_only":true}],"program":{"path":"sh","args":["-c","x"],"env":["A=b"],"cwd":"/","user":"0:0","tty":true,"window":{"rows":1,"cols":2},"stdin":true,"rlimits":[{"resource":7,"soft":1,"hard":18446744073709551615}]}}`))
 	for _, spec := range []BootSpec{networkBootSpec(), memoryBootSpec()} {
 		b, err := json.Marshal(spec)
 		if err != nil {
@@ -143,8 +148,8 @@ func checkFuzzedNetwork(t *testing.T, s, again Network) {
 
 // FuzzHeader decodes header lines.
 func FuzzHeader(f *testing.F) {
-	f.Add([]byte(`{"holt":2,"kernel":"6.1","machine":"x86_64","pid":1}` + "\n"))
-	f.Add([]byte(`{"holt":2,"op":"shutdown","grace_ms":1}` + "\n"))
+	f.Add([]byte(`{"holt":3,"kernel":"6.1","machine":"x86_64","pid":1}` + "\n"))
+	f.Add([]byte(`{"holt":3,"op":"shutdown","grace_ms":1}` + "\n"))
 	f.Add([]byte(`{"holt":9}` + "\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = NewReader(bytes.NewReader(b), Agent).Hello()

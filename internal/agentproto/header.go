@@ -72,10 +72,18 @@ const (
 	// OpFile works on the guest's files: a TypeSpec frame with a FileRequest
 	// follows.
 	OpFile Op = "file"
+	// OpFreeze holds all user space, so that the machine can be saved: it is answered
+	// with a TypeReport frame with a Freeze, then TypeOK, and begins when the host has
+	// closed the connection.
+	OpFreeze Op = "freeze"
+	// OpRenew makes the guest one of its own: a TypeSpec frame with a Renewal follows.
+	// After TypeOK the connection carries the main program, as the boot connection
+	// does; without one it ends.
+	OpRenew Op = "renew"
 )
 
 // ops are the operations that there are.
-var ops = []Op{OpExec, OpPing, OpShutdown, OpAttach, OpSessions, OpSignal, OpProcesses, OpStats, OpFile}
+var ops = []Op{OpExec, OpPing, OpShutdown, OpAttach, OpSessions, OpSignal, OpProcesses, OpStats, OpFile, OpFreeze, OpRenew}
 
 // MaxGraceMS bounds Request.GraceMS: one hour.
 const MaxGraceMS = 3600 * 1000

@@ -60,8 +60,11 @@ const lettersDigits = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234
 
 // HardwareAddr is the value of MAC. It is an error if that is not six pairs of
 // hexadecimal digits with colons between them, or a group's address.
-func (n Network) HardwareAddr() (mac [6]byte, err error) {
-	pairs := strings.Split(n.MAC, ":")
+func (n Network) HardwareAddr() (mac [6]byte, err error) { return parseMAC("mac", n.MAC) }
+
+// parseMAC parses the hardware address that the key has.
+func parseMAC(key, text string) (mac [6]byte, err error) {
+	pairs := strings.Split(text, ":")
 	ok := len(pairs) == len(mac)
 	for i := 0; ok && i < len(mac); i++ {
 		b, err := hex.DecodeString(pairs[i])
@@ -70,7 +73,7 @@ func (n Network) HardwareAddr() (mac [6]byte, err error) {
 		}
 	}
 	if !ok || mac[0]&1 != 0 || mac == [6]byte{} {
-		return mac, fmt.Errorf(`mac %.80q: must be the hardware address of one interface, like "02:00:00:00:00:01"`, n.MAC)
+		return mac, fmt.Errorf(`%s %.80q: must be the hardware address of one interface, like "02:00:00:00:00:01"`, key, text)
 	}
 	return mac, nil
 }

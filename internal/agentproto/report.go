@@ -60,7 +60,7 @@ const (
 	// KindInvalid: the specification asks for something that the guest does
 	// not have, such as an unknown user.
 	KindInvalid ErrorKind = "invalid"
-	// KindBusy: the agent serves as many operations as it may, or shuts down.
+	// KindBusy: the agent serves as many operations as it may, freezes, or shuts down.
 	KindBusy ErrorKind = "busy"
 	// KindVersion: the two ends speak different versions.
 	KindVersion ErrorKind = "version"

@@ -34,7 +34,7 @@ func TestDecodeRefuses(t *testing.T) {
 		in     []string
 	}{
 		{"request", only(DecodeRequest), []string{
-			`{"holt":2,"op":"ping","detached":true}`, `{"holt":2,"op":"exec","session":"1"}`,
+			`{"holt":3,"op":"ping","detached":true}`, `{"holt":3,"op":"exec","session":"1"}`,
 		}},
 		{"program", only(DecodeProgram), []string{
 			`{}`, `{"path":"a","timeout_ms":-1}`, `{"path":"a","timeout_ms":31536000001}`, `{"login":true,"path":"\u0000"}`,
@@ -108,7 +108,7 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 // TestLongLine: a header line may be longer than the buffer of a Reader, up to its limit.
 func TestLongLine(t *testing.T) {
 	for size, ok := range map[int]bool{readBuffer - 1: true, readBuffer: true, MaxLine: true, MaxLine + 1: false} {
-		const head, tail = `{"holt":2,"op":"ping"`, "}\n"
+		const head, tail = `{"holt":3,"op":"ping"`, "}\n"
 		line := head + strings.Repeat(" ", size-len(head)-len(tail)) + tail
 		r := NewReader(strings.NewReader(line+"\x18\x00\x00\x00\x00\x00\x00\x00"), Host)
 		if q, err := r.Request(); (err == nil) != ok || ok && q.Op != OpPing {
