@@ -37,6 +37,11 @@ const (
 	PathMetrics = "/metrics" // GET the same as text, for Prometheus
 	PathAttach  = "/attach"  // upgrade: the main program's streams; with ParamStdin its input
 	PathAgent   = "/agent"   // upgrade: a connection to the agent's service port
+
+	PathSnapshot   = "/snapshot"    // POST, with ParamDir, ParamID, ParamParent and ParamRebase; answers Captured
+	PathBase       = "/base"        // GET Base
+	PathWorkingSet = "/working-set" // GET the pages that are in use now, see guestmem.EncodeRuns
+	PathFork       = "/fork"        // upgrade: answers a line with Forked
 )
 
 // Parameters of the operations.
@@ -44,6 +49,10 @@ const (
 	ParamGrace  = "grace_ms" // between SIGTERM and SIGKILL
 	ParamSignal = "signal"   // a number
 	ParamStdin  = "stdin"    // 1 for the program's input
+	ParamDir    = "dir"      // the directory to which a snapshot is written
+	ParamID     = "id"       // of the snapshot
+	ParamParent = "parent"   // id of the snapshot since which changes are written; none: all
+	ParamRebase = "rebase"   // 1: the VM goes on from the snapshot's file
 )
 
 // HeaderState of a refusal is the VM's state, if that is why.

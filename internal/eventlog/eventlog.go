@@ -30,7 +30,10 @@ const (
 	ExecEnd = "exec-end"
 	Rename  = "rename"
 	Remove  = "remove"
-	Copy    = "copy"
+
+	Snapshot = "snapshot" // of the VM
+	Fork     = "fork"
+	Copy     = "copy"
 )
 
 const (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 
 	"github.com/holtvm/holt/internal/agentproto"
@@ -38,6 +39,9 @@ type assembly struct {
 	disks   []attachedDisk
 	shares  []attachedShare
 
+	saved  saved      // of a machine that goes on from where another was saved
+	memory []*os.File // layers of its memory that were made since it runs, see rebase
+
 	closers []io.Closer // released in reverse order
 }
 
@@ -46,7 +50,7 @@ type assembly struct {
 func assemble(ctx context.Context, spec Spec, env Env, con *console, backend string) (_ *assembly, err error) {
 	a := &assembly{
 		vsock: vsock.New(guestCID, env.Log.With("device", "vsock")),
-		boot:  agentproto.BootSpec{Hostname: hostname, Nested: spec.Nested, Program: spec.Program},
+		boot:  agentproto.BootSpec{Hostname: hostname, Nested: spec.Nested, Hold: spec.Hold, Program: spec.Program},
 		log:   env.Log,
 	}
 	defer func() {
@@ -59,25 +63,12 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console, backend str
 	}
 	// First what another VM or program may have: a port, a disk.
 	if spec.Network != nil {
-		if err := a.plugIn(*spec.Network); err != nil {
+		if err := a.plugIn(*spec.Network, spec.Origin != nil); err != nil {
 			return nil, err
 		}
 	}
-	if err := a.addDisks(spec); err != nil {
+	if err := a.addDisks(spec, env.Origin); err != nil {
 		return nil, err
-	}
-	k, err := findKernel(ctx, kernel.Open(env.Dirs), spec)
-	if err != nil {
-		return nil, err
-	}
-	if backend == hypervisor.NameKVM {
-		a.groups = append(a.groups, "mmio")
-	}
-	if spec.Nested {
-		if err := hasKVM(k); err != nil {
-			return nil, err
-		}
-		a.groups = append(a.groups, "kvm")
 	}
 	a.addDevice(a.vsock, "")
 	a.addDevice(&rng.Device{}, "")
@@ -89,27 +80,52 @@ func assemble(ctx context.Context, spec Spec, env Env, con *console, backend str
 	if err := a.addShares(spec); err != nil {
 		return nil, err
 	}
-	a.machine.Initramfs, err = kernel.Initramfs(k, env.Agent, env.Dirs.Cache, a.groups...)
-	if err != nil {
-		return nil, err
-	}
-	if spec.Rootfs != "" {
-		a.machine.Initramfs, err = cpioroot.Prepare(ctx, spec.Rootfs, a.machine.Initramfs, cpioroot.Options{
-			MemoryBytes: spec.MemoryBytes,
-			CacheDir:    env.Dirs.Cache,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("rootfs_path: %w", err)
-		}
-	}
 	a.machine.VCPUs = spec.VCPUs
 	a.machine.MemoryBytes = spec.MemoryBytes
-	a.machine.Kernel = hypervisor.Kernel{Path: k.ImagePath(), PVH: k.PVH}
+	a.machine.CPUTemplate = spec.CPUTemplate
 	a.machine.Console = con
 	a.machine.Nested = spec.Nested
 	a.machine.KernelLog = spec.KernelLog
 	a.machine.Logger = env.Log
+	if spec.Origin != nil {
+		err = a.originate(spec.Origin, env.Origin)
+	} else {
+		err = a.addKernel(ctx, spec, env, backend)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return a, nil
+}
+
+// addKernel finds the kernel, and makes what it is started with.
+func (a *assembly) addKernel(ctx context.Context, spec Spec, env Env, backend string) error {
+	k, err := findKernel(ctx, kernel.Open(env.Dirs), spec)
+	if err != nil {
+		return err
+	}
+	if backend == hypervisor.NameKVM {
+		a.groups = append(a.groups, "mmio")
+	}
+	if spec.Nested {
+		if err := hasKVM(k); err != nil {
+			return err
+		}
+		a.groups = append(a.groups, "kvm")
+	}
+	a.machine.Kernel = hypervisor.Kernel{Path: k.ImagePath(), PVH: k.PVH}
+	a.machine.Initramfs, err = kernel.Initramfs(k, env.Agent, env.Dirs.Cache, a.groups...)
+	if err != nil || spec.Rootfs == "" {
+		return err
+	}
+	a.machine.Initramfs, err = cpioroot.Prepare(ctx, spec.Rootfs, a.machine.Initramfs, cpioroot.Options{
+		MemoryBytes: spec.MemoryBytes,
+		CacheDir:    env.Dirs.Cache,
+	})
+	if err != nil {
+		return fmt.Errorf("rootfs_path: %w", err)
+	}
+	return nil
 }
 
 // addDevice attaches a device, for which the guest's kernel needs the modules of a
@@ -153,5 +169,8 @@ func hasKVM(k kernel.Kernel) error {
 func (a *assembly) Close() {
 	for _, c := range slices.Backward(a.closers) {
 		_ = c.Close()
+	}
+	for _, f := range a.memory {
+		_ = f.Close()
 	}
 }

@@ -56,6 +56,10 @@ func serveControl(l net.Listener, i *instance, log *slog.Logger) (stop func()) {
 		}
 		return i.signal(n)
 	})
+	mux.HandleFunc("POST "+control.PathSnapshot, i.serveSnapshot)
+	mux.HandleFunc("POST "+control.PathFork, i.serveFork)
+	mux.HandleFunc("GET "+control.PathBase, i.serveBase)
+	mux.HandleFunc("GET "+control.PathWorkingSet, i.serveWorkingSet)
 	mux.HandleFunc("POST "+control.PathAgent, i.serveAgent)
 	mux.HandleFunc("POST "+control.PathAttach, i.serveAttach)
 	mux.HandleFunc("GET "+control.PathWait, i.serveWait)

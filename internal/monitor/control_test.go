@@ -45,7 +45,7 @@ func TestControl(t *testing.T) {
 		t.Errorf("the agent of a VM that is not up: error %v", err)
 	}
 	dialed := errors.New("nobody listens")
-	i.starts("kvm", vm, func(context.Context, uint32) (net.Conn, error) { return nil, dialed }, nil)
+	i.starts(t.Context(), "kvm", vm, nil, func(context.Context, uint32) (net.Conn, error) { return nil, dialed }, nil)
 	i.runs()
 	if _, err := client.Do(t.Context(), control.PathPause); err != nil || vm.pauses.Load() != 1 {
 		t.Errorf("pause: error %v, the VM saw %d", err, vm.pauses.Load())
@@ -115,7 +115,7 @@ func TestPauseIsUndone(t *testing.T) {
 		env := Env{Dirs: paths.Dirs{Data: t.TempDir()}, Log: slog.New(slog.DiscardHandler)}
 		i := newInstance(Spec{ID: "0123456789ab", Dir: t.TempDir()}, newProgram(&console{}, nil), func(error) {}, env)
 		vm := pausingVM{&fakeVM{}, func() error { return c.meanwhile(i) }}
-		i.starts("kvm", vm, nil, nil)
+		i.starts(t.Context(), "kvm", vm, nil, nil, nil)
 		i.runs()
 		if err := i.pause(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("pause: error %v, want %q", err, c.want)

@@ -3,6 +3,7 @@ package monitor
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/holtvm/holt/internal/agentproto"
@@ -32,7 +33,7 @@ func (a *assembly) addRoot(spec Spec) error {
 		a.groups = append(a.groups, "filesystems")
 		a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Kind: agentproto.MountDisk, Tag: rootName, Target: "/", ReadOnly: spec.RootDisk.ReadOnly && !spec.RootOverlay})
 	default:
-		if err := a.share(rootName, Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}, spec.VCPUs); err != nil {
+		if err := a.share(rootName, Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}, spec); err != nil {
 			return err
 		}
 	}
@@ -48,7 +49,7 @@ func (a *assembly) addRoot(spec Spec) error {
 func (a *assembly) addShares(spec Spec) error {
 	shares := slices.SortedStableFunc(slices.Values(spec.Shares), func(a, b Share) int { return cmp.Compare(a.Guest, b.Guest) })
 	for i, s := range shares {
-		if err := a.share(fmt.Sprintf("dir%d", i), s, spec.VCPUs); err != nil {
+		if err := a.share(fmt.Sprintf("dir%d", i), s, spec); err != nil {
 			return err
 		}
 	}
@@ -56,14 +57,15 @@ func (a *assembly) addShares(spec Spec) error {
 }
 
 // share adds a shared directory: its server, its device and its mount.
-func (a *assembly) share(tag string, s Share, vcpus int) error {
+func (a *assembly) share(tag string, s Share, spec Spec) error {
 	log := a.log.With("device", "fs", "tag", tag)
-	server, err := fsserver.New(s.Host, fsserver.Options{ReadOnly: s.ReadOnly, Budget: a.files, Logger: log})
+	moved := spec.Origin != nil && slices.Contains(spec.Origin.Moved, s.Guest)
+	server, err := fsserver.New(s.Host, fsserver.Options{ReadOnly: s.ReadOnly, Budget: a.files, Replaced: moved, Logger: log})
 	if err != nil {
 		return fmt.Errorf("share %s: %w", s.Host, err)
 	}
 	a.closers = append(a.closers, server)
-	dev, err := fs.New(tag, min(vcpus, maxShareQueues), server)
+	dev, err := fs.New(tag, min(spec.VCPUs, maxShareQueues), server)
 	if err != nil {
 		return err
 	}
@@ -73,34 +75,54 @@ func (a *assembly) share(tag string, s Share, vcpus int) error {
 	return nil
 }
 
-// addDisks opens and locks the disks and attaches them, the root's first.
-func (a *assembly) addDisks(spec Spec) error {
+// addDisks attaches the disks, the root's first.
+func (a *assembly) addDisks(spec Spec, saved *OriginFiles) error {
 	if d := spec.RootDisk; d != nil {
 		// Below an overlay nobody writes it.
-		if err := a.disk(rootName, Disk{d.Path, d.ReadOnly || spec.RootOverlay}, spec.VCPUs); err != nil {
+		if err := a.disk(rootName, Disk{d.Path, d.ReadOnly || spec.RootOverlay}, spec, saved); err != nil {
 			return err
 		}
 	}
 	for i, d := range spec.Disks {
-		if err := a.disk(fmt.Sprintf("disk%d", i), d, spec.VCPUs); err != nil {
+		if err := a.disk(fmt.Sprintf("disk%d", i), d, spec, saved); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *assembly) disk(serial string, d Disk, vcpus int) error {
-	f, err := diskimage.Open(d.Path, d.ReadOnly)
+func (a *assembly) disk(serial string, d Disk, spec Spec, saved *OriginFiles) error {
+	image, err := openDisk(serial, d, spec, saved)
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, f)
-	dev, err := blk.New(f, blk.Options{Serial: serial, ReadOnly: d.ReadOnly, Queues: min(vcpus, maxDiskQueues)},
+	a.closers = append(a.closers, image)
+	dev, err := blk.New(image, blk.Options{Serial: serial, ReadOnly: d.ReadOnly, Queues: min(spec.VCPUs, maxDiskQueues)},
 		a.log.With("device", "blk", "serial", serial))
 	if err != nil {
 		return err
 	}
 	a.addDevice(dev, "blk")
-	a.disks = append(a.disks, attachedDisk{serial, dev})
+	a.disks = append(a.disks, attachedDisk{name: serial, dev: dev, image: image, readOnly: d.ReadOnly})
 	return nil
+}
+
+// openDisk opens and locks a disk. A clone's writes go into a file of its own, above
+// what was saved of the disk.
+func openDisk(serial string, d Disk, spec Spec, saved *OriginFiles) (diskImage, error) {
+	if spec.Origin != nil {
+		if i := slices.Index(spec.Origin.Disks, serial); i >= 0 {
+			return overlay(saved.Disks[i], spec.Dir)
+		}
+	}
+	return diskimage.Open(d.Path, d.ReadOnly)
+}
+
+// overlay puts a file in dir above what was saved of a disk.
+func overlay(base *os.File, dir string) (diskImage, error) {
+	info, err := base.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return diskimage.OpenOverlay(base, info.Size(), dir)
 }

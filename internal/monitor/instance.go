@@ -42,9 +42,15 @@ type instance struct {
 
 	mu     sync.Mutex
 	status state.Status
-	vm     hypervisor.VM // once there is one
+	alive  context.Context // ends when somebody kills the VM; once there is a machine
+	vm     hypervisor.VM   // likewise
+	asm    *assembly       // likewise
 	dial   func(ctx context.Context, port uint32) (net.Conn, error)
 	meter  *meter
+
+	// base is the id of the snapshot that the files of guest memory are of, if they
+	// are of one. Whoever has the operation lock may use it.
+	base string
 }
 
 func newInstance(spec Spec, p *program, kill context.CancelCauseFunc, env Env) *instance {
@@ -58,6 +64,7 @@ func newInstance(spec Spec, p *program, kill context.CancelCauseFunc, env Env) *
 		kill:    kill,
 		ended:   make(chan struct{}),
 		status:  state.Status{State: state.Starting, Monitor: os.Getpid(), Run: rand.Text()},
+		base:    spec.base(),
 	}
 }
 
@@ -103,12 +110,19 @@ func (i *instance) check(op state.Operation) error {
 	return s.Check(op, cmp.Or(i.name(), i.spec.ID))
 }
 
-// starts notes the machine, as soon as there is one.
-func (i *instance) starts(backend string, vm hypervisor.VM, dial func(context.Context, uint32) (net.Conn, error), m *meter) {
+// starts notes the machine, as soon as there is one. alive ends when somebody kills it.
+func (i *instance) starts(alive context.Context, backend string, vm hypervisor.VM, asm *assembly, dial func(context.Context, uint32) (net.Conn, error), m *meter) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.vm, i.dial, i.meter = vm, dial, m
+	i.alive, i.vm, i.asm, i.dial, i.meter = alive, vm, asm, dial, m
 	i.status.Backend = backend
+}
+
+// backend is the name of the VM's hypervisor.
+func (i *instance) backend() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.status.Backend
 }
 
 // runs notes that the main program runs.

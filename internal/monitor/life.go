@@ -30,6 +30,7 @@ const (
 type life struct {
 	vm      hypervisor.VM
 	vcpus   int
+	budget  time.Duration // of processor time for each vCPU until the agent is up
 	quota   time.Duration // of processor time in each limits.Period; 0 for all that the vCPUs can use
 	console *console
 	program *program
@@ -39,10 +40,10 @@ type life struct {
 	log     *slog.Logger
 }
 
-// live waits for the agent, gives it its instructions, and carries the main program's
-// streams. ctx ends when somebody kills the VM; whatever else ends the VM early cancels
-// a context below it with the reason.
-func (l *life) live(ctx context.Context, listener net.Listener, boot agentproto.BootSpec) (last agentproto.Frame, err error) {
+// live meets the agent and carries the main program's streams. ctx ends when somebody
+// kills the VM; whatever else ends the VM early cancels a context below it with the
+// reason. meet returns a connection of the agent's, and what it has sent there so far.
+func (l *life) live(ctx context.Context, meet func(context.Context) (net.Conn, *agentproto.Reader, error)) (last agentproto.Frame, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 
@@ -50,20 +51,15 @@ func (l *life) live(ctx context.Context, listener net.Listener, boot agentproto.
 	go l.watch(ctx, up, end)
 	go l.awaitStops(ctx, up, end)
 
-	conn, err := l.accept(ctx, listener)
+	conn, in, err := meet(ctx)
 	if err != nil {
-		return last, l.explain("before its program started", err)
+		return last, l.explain("before its program started", cause(ctx, err))
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() {
 		conn.Close()
 		l.program.hurry()
 	})()
-	hello, in, err := agentclient.Handshake(ctx, conn, boot)
-	if err != nil {
-		return last, l.explain("before its program started", cause(ctx, err))
-	}
-	l.log.Debug("the agent is up", "kernel", hello.Kernel, "start_us", hello.StartUS, "dial_us", hello.DialUS)
 	close(up)
 	l.program.take(agentclient.NewWriter(conn))
 	last, err = l.program.carry(in, l.began)
@@ -75,6 +71,30 @@ func (l *life) live(ctx context.Context, listener net.Listener, boot agentproto.
 	conn.Close()
 	l.awaitPowerOff(ctx)
 	return last, nil
+}
+
+// boot waits for the agent of a guest that boots, and gives it its instructions.
+func (l *life) boot(ctx context.Context, listener net.Listener, spec agentproto.BootSpec) (net.Conn, *agentproto.Reader, error) {
+	conn, err := l.accept(ctx, listener)
+	if err != nil {
+		return nil, nil, err
+	}
+	hello, in, err := agentclient.Handshake(ctx, conn, spec)
+	if err == nil {
+		l.log.Debug("the agent is up", "kernel", hello.Kernel, "start_us", hello.StartUS, "dial_us", hello.DialUS)
+		if spec.Hold {
+			err = agentclient.AwaitHeld(ctx, in)
+		}
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	if spec.Hold {
+		conn.Close()
+		return heldProgram()
+	}
+	return conn, in, nil
 }
 
 // accept waits for the agent's call. There is one: further connections of the
@@ -95,7 +115,7 @@ func (l *life) watch(ctx context.Context, up <-chan struct{}, end context.Cancel
 	booting, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		if err := watchBoot(booting, l.vcpus, l.quota, l.vm.CPUTime); err != nil {
+		if err := watchBoot(booting, time.Duration(l.vcpus)*l.budget, l.quota, l.vm.CPUTime); err != nil {
 			end(err)
 		}
 	}()

@@ -126,7 +126,7 @@ func startLife(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	go func() { kill(p.follow(c, agentproto.NewReader(theirs, agentproto.Host))) }()
-	life := &life{vm: r.vm, vcpus: 1, console: con, program: p, stops: stops, began: func() {}, log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
+	life := &life{budget: bootBudget, vm: r.vm, vcpus: 1, console: con, program: p, stops: stops, began: func() {}, log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
 		ours, guests := net.Pipe()
 		r.dialed <- guests
 		return ours, nil
@@ -135,7 +135,9 @@ func startLife(t *testing.T) *rig {
 	go func() {
 		defer theirs.Close()
 		var err error
-		r.last, err = life.live(ctx, l, spec)
+		r.last, err = life.live(ctx, func(ctx context.Context) (net.Conn, *agentproto.Reader, error) {
+			return life.boot(ctx, l, spec)
+		})
 		r.vm.Kill()
 		p.take(nil)
 		r.result <- err

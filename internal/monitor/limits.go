@@ -23,7 +23,8 @@ const (
 
 // Limits is what the control group of the VM's monitor may use.
 func (s Spec) Limits() limits.Limits {
-	return limits.Limits{CPUQuota: s.cpuQuota(), Memory: s.MemoryBytes + hostMemory, Tasks: hostTasks}
+	// A fork has all of the guest's memory twice, until the guest goes on from the copy.
+	return limits.Limits{CPUQuota: s.cpuQuota(), Memory: 2*s.MemoryBytes + hostMemory, Tasks: hostTasks}
 }
 
 // cpuQuota is the processor time that the vCPUs may use in each limits.Period; 0 if

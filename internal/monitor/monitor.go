@@ -28,6 +28,9 @@ type Env struct {
 	Log   *slog.Logger
 	// Control is the control socket, which Run closes.
 	Control net.Listener
+	// Origin are the files of the specification's Origin, if it has one. They are
+	// the caller's, and must be open until Run returns.
+	Origin *OriginFiles
 }
 
 // Refuse reports an error to a client whose VM could not even be tried.
@@ -148,11 +151,16 @@ func (i *instance) run(ctx context.Context, env Env) (last agentproto.Frame, err
 	}
 	defer vm.Kill()
 	defer limitCPU(i.spec, vm, env.Log)()
-	i.starts(backend.Name(), vm, asm.vsock.Dial, newMeter(i.spec, vm, asm))
+	i.starts(ctx, backend.Name(), vm, asm, asm.vsock.Dial, newMeter(i.spec, vm, asm))
 
 	l := &life{
-		vm: vm, vcpus: i.spec.VCPUs, quota: i.spec.cpuQuota(), console: i.program.console, program: i.program,
+		vm: vm, vcpus: i.spec.VCPUs, budget: i.spec.startBudget(), quota: i.spec.cpuQuota(), console: i.program.console, program: i.program,
 		dial: asm.vsock.Dial, stops: i.stops, began: i.runs, log: env.Log,
 	}
-	return l.live(ctx, listener, asm.boot)
+	return l.live(ctx, func(ctx context.Context) (net.Conn, *agentproto.Reader, error) {
+		if i.spec.Origin != nil {
+			return l.renew(ctx, asm.renewal(i.spec))
+		}
+		return l.boot(ctx, listener, asm.boot)
+	})
 }

@@ -29,8 +29,9 @@ const (
 )
 
 // plugIn gives the machine a network card and the guest its addresses. From here
-// on the host's side of the published ports is taken.
-func (a *assembly) plugIn(spec Network) error {
+// on the host's side of the published ports is taken. A clone's card has an address
+// of its own.
+func (a *assembly) plugIn(spec Network, clone bool) error {
 	log := a.log.With("device", "net")
 	config, err := spec.config(log)
 	if err != nil {
@@ -43,6 +44,9 @@ func (a *assembly) plugIn(spec Network) error {
 		}
 		a.closers = append(a.closers, f)
 		config.Capture = f
+	}
+	if clone {
+		config.MAC = randomMAC()
 	}
 	n, err := usernet.New(config)
 	if err != nil {
@@ -62,6 +66,14 @@ func (a *assembly) plugIn(spec Network) error {
 		a.boot.Network.Hosts = append(a.boot.Network.Hosts, agentproto.HostEntry{Addr: addr, Names: []string{hostName}})
 	}
 	return nil
+}
+
+// mac is the address of the network card, or nothing.
+func (a *assembly) mac() string {
+	if a.boot.Network == nil {
+		return ""
+	}
+	return a.boot.Network.MAC
 }
 
 // search are the domains in which the guest looks for short names: the host's, if

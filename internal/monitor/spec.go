@@ -15,13 +15,14 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
 // SpecVersion is the version of Spec. A client and a monitor from different
 // builds of Holt must agree on it.
-const SpecVersion = 3
+const SpecVersion = 4
 
 // maxSpec bounds an encoded Spec, in bytes.
 const maxSpec = 4 << 20
@@ -45,6 +46,12 @@ type Spec struct {
 	MemoryBytes uint64 `json:"memory_bytes"`
 	Kernel      string `json:"kernel,omitempty"` // path of an image; empty is the default kernel
 	Nested      bool   `json:"nested,omitempty"` // the guest has a /dev/kvm
+
+	CPUTemplate string `json:"cpu_template,omitempty"` // see hypervisor.Machine
+	// Hold gets the guest ready and runs no program: the VM is to be saved.
+	Hold bool `json:"hold,omitempty"`
+	// Origin is where the VM goes on from; nil boots it.
+	Origin *Origin `json:"origin,omitempty"`
 
 	CPUQuotaUS uint64 `json:"cpu_quota_us,omitempty"` // µs in each limits.Period, all vCPUs together; 0 is no limit
 	// ControlGroup is the directory of the control group in which the monitor was
@@ -70,6 +77,22 @@ type Spec struct {
 // Logger writes to w what the specification's log level lets through.
 func (s Spec) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.Level(s.LogLevel)}))
+}
+
+// startBudget is the processor time that each vCPU may use until the agent is up.
+func (s Spec) startBudget() time.Duration {
+	if s.Origin != nil {
+		return renewBudget
+	}
+	return bootBudget
+}
+
+// base is the id of the snapshot that guest memory is of at first, if it is of one.
+func (s Spec) base() string {
+	if s.Origin == nil {
+		return ""
+	}
+	return s.Origin.Snapshot
 }
 
 // Share is a host directory that the guest sees at another path.

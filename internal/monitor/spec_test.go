@@ -31,7 +31,7 @@ func TestSpecRefuses(t *testing.T) {
 		"":                          "read the VM's specification",
 		"{":                         "read the VM's specification",
 		`{"version":99,"novel":1}`:  "install the same version",
-		`{"version":3,"unknown":1}`: "unknown",
+		`{"version":4,"unknown":1}`: "unknown",
 		`{"version":2,"args":"` + strings.Repeat("x", maxSpec): "read the VM's specification",
 	} {
 		if _, err := ReadSpec(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -2,8 +2,10 @@ package monitor
 
 import (
 	"context"
+	"io"
 	"math"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/holtvm/holt/internal/agentclient"
@@ -20,10 +22,20 @@ import (
 // stands still has none, and the rest of the figures is wanted all the same.
 const agentTime = time.Second
 
-// attachedDisk is a disk's device and its serial.
+// attachedDisk is a disk's device, its serial and what is behind it.
 type attachedDisk struct {
-	name string
-	dev  *blk.Device
+	name     string
+	dev      *blk.Device
+	image    diskImage
+	readOnly bool
+}
+
+// diskImage is what a disk consists of on the host.
+type diskImage interface {
+	blk.Disk
+	io.Closer
+	// CopyTo writes the disk's content to an empty file.
+	CopyTo(ctx context.Context, f *os.File) error
 }
 
 // attachedShare is a shared directory's device and its mount point in the guest.

@@ -49,7 +49,7 @@ func meteredAssembly(t *testing.T) *assembly {
 	if err := os.WriteFile(image, make([]byte, 4096), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.addDisks(Spec{VCPUs: 1, Disks: []Disk{{Path: image}}}); err != nil {
+	if err := a.addDisks(Spec{VCPUs: 1, Disks: []Disk{{Path: image}}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.addShares(Spec{VCPUs: 1, Shares: []Share{{Host: t.TempDir(), Guest: "/data"}}}); err != nil {

@@ -12,16 +12,17 @@ import (
 // clock: on a busy host a sound boot may take minutes.
 const (
 	bootBudget = 20 * time.Second // of processor time for each vCPU, until the program starts
-	idleLimit  = 10 * time.Second // of real time in which it uses less than
-	idleCPU    = 400 * time.Millisecond
-	watchEvery = 500 * time.Millisecond
+	// renewBudget is the same for a guest that goes on from where it was saved: its
+	// programs run meanwhile, and may use all that there is.
+	renewBudget = 10 * bootBudget
+	idleLimit   = 10 * time.Second // of real time in which it uses less than
+	idleCPU     = 400 * time.Millisecond
+	watchEvery  = 500 * time.Millisecond
 )
 
-// watchBoot returns an error when the guest got nowhere: it used up its vCPUs'
-// budget of processor time, or used next to none for too long. It returns nil when
-// ctx ends. quota is what they may use in each limits.Period; 0 for all that they can.
-func watchBoot(ctx context.Context, vcpus int, quota time.Duration, cpuTime func() time.Duration) error {
-	budget := time.Duration(vcpus) * bootBudget
+// watchBoot returns an error when the guest got nowhere: it used up its budget of
+// processor time, or used next to none for too long. It returns nil when ctx ends. quota is what they may use in each limits.Period; 0 for all that they can.
+func watchBoot(ctx context.Context, budget, quota time.Duration, cpuTime func() time.Duration) error {
 	idleCPU := idleCPU
 	if quota > 0 { // of which a busy host gives it a part
 		const periods = int64(idleLimit / limits.Period)

@@ -30,7 +30,7 @@ func TestWatchBoot(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer cancel()
-				err := watchBoot(ctx, 1, c.quota, func() time.Duration { return c.cpu(time.Since(start)) })
+				err := watchBoot(ctx, bootBudget, c.quota, func() time.Duration { return c.cpu(time.Since(start)) })
 				took := time.Since(start)
 				if c.want == "" {
 					if err != nil {

@@ -27,40 +27,44 @@ type Operation string
 
 // The operations that depend on a VM's state.
 const (
-	Start   Operation = "start"
-	Stop    Operation = "stop"
-	Kill    Operation = "kill"
-	Pause   Operation = "pause"
-	Resume  Operation = "resume"
-	Restart Operation = "restart"
-	Signal  Operation = "signal"  // the main program
-	Attach  Operation = "attach"  // to the main program
-	Use     Operation = "use"     // the agent: exec, files
-	Measure Operation = "measure" // stats, metrics
-	Wait    Operation = "wait"
-	Remove  Operation = "remove"
+	Start    Operation = "start"
+	Stop     Operation = "stop"
+	Kill     Operation = "kill"
+	Pause    Operation = "pause"
+	Resume   Operation = "resume"
+	Restart  Operation = "restart"
+	Signal   Operation = "signal"  // the main program
+	Attach   Operation = "attach"  // to the main program
+	Use      Operation = "use"     // the agent: exec, files
+	Measure  Operation = "measure" // stats, metrics
+	Snapshot Operation = "snapshot"
+	Fork     Operation = "fork"
+	Wait     Operation = "wait"
+	Remove   Operation = "remove"
 )
 
 // table says in which states each operation is legal. docs/running.md shows it; a
 // test compares the two.
 var table = map[Operation][]State{
-	Start:   {Created, Stopped},
-	Stop:    {Starting, Running, Paused, Stopping},
-	Kill:    {Starting, Running, Paused, Stopping},
-	Pause:   {Running},
-	Resume:  {Paused},
-	Restart: {Created, Starting, Running, Paused, Stopping, Stopped},
-	Signal:  {Running, Stopping},
-	Attach:  {Running, Paused, Stopping},
-	Use:     {Running, Stopping},
-	Measure: {Starting, Running, Paused, Stopping},
-	Wait:    {Starting, Running, Paused, Stopping, Stopped},
-	Remove:  {Created, Stopped},
+	Start:    {Created, Stopped},
+	Stop:     {Starting, Running, Paused, Stopping},
+	Kill:     {Starting, Running, Paused, Stopping},
+	Pause:    {Running},
+	Resume:   {Paused},
+	Restart:  {Created, Starting, Running, Paused, Stopping, Stopped},
+	Signal:   {Running, Stopping},
+	Attach:   {Running, Paused, Stopping},
+	Use:      {Running, Stopping},
+	Measure:  {Starting, Running, Paused, Stopping},
+	Snapshot: {Running, Paused},
+	Fork:     {Running, Paused},
+	Wait:     {Starting, Running, Paused, Stopping, Stopped},
+	Remove:   {Created, Stopped},
 }
 
 // Operations are all operations of the table.
 func Operations() []Operation {
-	return []Operation{Start, Stop, Kill, Pause, Resume, Restart, Signal, Attach, Use, Measure, Wait, Remove}
+	return []Operation{Start, Stop, Kill, Pause, Resume, Restart, Signal, Attach, Use, Measure, Snapshot, Fork, Wait, Remove}
 }
 
 // Allows reports whether an operation is legal in this state.
