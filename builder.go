@@ -101,6 +101,13 @@ func (b *Builder) CPUQuota(us uint64) *Builder {
 	return b
 }
 
+// CPUTemplate bounds the processor features that the guest is shown: see
+// [Config.CPUTemplate].
+func (b *Builder) CPUTemplate(name string) *Builder {
+	b.config.CPUTemplate = name
+	return b
+}
+
 // Nested sets whether the guest has a /dev/kvm, to run virtual machines itself.
 func (b *Builder) Nested(nested bool) *Builder {
 	b.config.Nested = nested

@@ -40,6 +40,11 @@ type Config struct {
 	// Nested gives the guest a /dev/kvm, so that it can run virtual machines
 	// itself. The kernel must have KVM, and the virtual CPU SVM or VMX.
 	Nested bool `json:"nested,omitempty"`
+	// CPUTemplate bounds the processor features that the guest is shown, so that its
+	// snapshots can be restored on other hosts: "x86-64-v2" or "x86-64-v3", the
+	// micro-architecture levels of the x86-64 psABI. Empty shows all that the host
+	// has. Only the kvm backend has templates.
+	CPUTemplate string `json:"cpu_template,omitempty"`
 
 	// KernelPath is the guest kernel on the host, a bzImage or an ELF
 	// vmlinux. Empty means Holt's default kernel.
@@ -150,6 +155,7 @@ func (c Config) Equal(d Config) bool {
 		c.MemoryMB == d.MemoryMB &&
 		sameQuota &&
 		c.Nested == d.Nested &&
+		c.CPUTemplate == d.CPUTemplate &&
 		c.KernelPath == d.KernelPath &&
 		c.RootfsPath == d.RootfsPath &&
 		c.RootPath == d.RootPath &&

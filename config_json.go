@@ -146,6 +146,7 @@ func (c *Config) decoders() map[string]keyDecoder {
 		"rootfs_path":         scalar(&c.RootfsPath, "a string"),
 		"root_path":           scalar(&c.RootPath, "a string"),
 		"nested":              scalar(&c.Nested, "true or false"),
+		"cpu_template":        scalar(&c.CPUTemplate, "a string"),
 		"root_disk":           text(&c.RootDisk, parseDisk),
 		"root_overlay":        scalar(&c.RootOverlay, "true or false"),
 		"disks":               list(&c.Disks, parseDisk),

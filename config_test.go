@@ -45,6 +45,7 @@ func fullConfig() Config {
 		MemoryMB:          1024,
 		CPUQuotaUS:        &quota,
 		Nested:            true,
+		CPUTemplate:       "x86-64-v2",
 		KernelPath:        "/k",
 		RootfsPath:        "/fs",
 		RootPath:          "/r",

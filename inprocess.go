@@ -21,7 +21,17 @@ type localMonitor struct {
 	err  error
 }
 
-func startInProcess(spec monitorSpec, dir *state.Dir, log io.Writer) (monitorHandle, net.Conn, error) {
+func startInProcess(spec monitorSpec, origin *monitor.OriginFiles, dir *state.Dir, log io.Writer) (_ monitorHandle, _ net.Conn, err error) {
+	if origin != nil { // whose files the caller closes when it likes
+		if origin, err = origin.Dup(); err != nil {
+			return nil, nil, err
+		}
+		defer func() {
+			if err != nil {
+				origin.Close()
+			}
+		}()
+	}
 	agent, err := agentbin.Find()
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +60,10 @@ func startInProcess(spec monitorSpec, dir *state.Dir, log io.Writer) (monitorHan
 	logger := monitor.Spec(spec).Logger(log).With("vm", dir.Record.ID)
 	go func() {
 		defer close(m.done)
-		monitor.Run(context.Background(), monitor.Spec(spec), conn, monitor.Env{Dirs: dirs, Agent: agent, Control: listener, Log: logger})
+		if origin != nil {
+			defer origin.Close()
+		}
+		monitor.Run(context.Background(), monitor.Spec(spec), conn, monitor.Env{Dirs: dirs, Agent: agent, Control: listener, Origin: origin, Log: logger})
 		m.end = lastEnd(dir)
 		if dir.Record.Kept && !dir.Record.Remove {
 			dir.Unlock()

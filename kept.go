@@ -64,28 +64,36 @@ func Create(ctx context.Context, cfg Config, opts ...Option) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := vm.keep(ctx); err != nil {
+		return nil, err
+	}
+	return vm, nil
+}
+
+// keep makes the directory of a VM that is kept.
+func (vm *VM) keep(ctx context.Context) error {
 	config, err := json.Marshal(vm.config)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	how, err := json.Marshal(vm.options.record(vm.options.stdin, vm.options.terminal))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	store, err := openStore()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dir, err := store.Create(ctx, state.Record{
 		Name: vm.options.name, Kept: true, Remove: vm.options.autoRemove, Config: config, Options: how,
 	})
 	if err != nil {
-		return nil, taken(err)
+		return taken(err)
 	}
 	dir.Unlock()
 	vm.dir = dir
 	note(eventCreate, dir.Record)
-	return vm, nil
+	return nil
 }
 
 // taken makes ErrExists of a name that is in use.

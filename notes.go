@@ -19,6 +19,9 @@ const (
 	eventRename = eventlog.Rename
 	eventRemove = eventlog.Remove
 
+	eventSnapshot = eventlog.Snapshot
+	eventFork     = eventlog.Fork
+
 	eventExec    = eventlog.Exec
 	eventExecEnd = eventlog.ExecEnd
 )

@@ -22,6 +22,16 @@ type options struct {
 	stdin      bool
 	terminal   *WindowSize
 	root       string
+
+	// Of VMs that go on from saved ones.
+	keep, prefetch bool
+	dirs           []PathPair
+	disks          map[string]Disk
+	ports          *[]PortPair
+	program        func(*Config)
+
+	warm bool
+	hold bool // get the guest ready and run no program
 }
 
 // launch is what is recorded of how a VM is run.

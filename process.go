@@ -30,9 +30,9 @@ type processMonitor struct {
 }
 
 // startProcess starts `holt monitor` and hands it the specification, one end of
-// the stream connection, the lock of the VM's directory, and the control socket,
-// in this order from descriptor 3 on.
-func startProcess(binary string, spec monitorSpec, dir *state.Dir, log io.Writer) (monitorHandle, net.Conn, error) {
+// the stream connection, the lock of the VM's directory, the control socket and the
+// files of the VM's origin, if it has one, in this order from descriptor 3 on.
+func startProcess(binary string, spec monitorSpec, origin *monitor.OriginFiles, dir *state.Dir, log io.Writer) (monitorHandle, net.Conn, error) {
 	listener, err := control.Listen(dir.Path)
 	if err != nil {
 		return nil, nil, err
@@ -59,6 +59,9 @@ func startProcess(binary string, spec monitorSpec, dir *state.Dir, log io.Writer
 		cmd := exec.Command(binary, "monitor")
 		cmd.Stderr = log
 		cmd.ExtraFiles = []*os.File{specRead, theirs, dir.Lock, socket}
+		if origin != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, origin.List()...)
+		}
 		// Huge pages are for its guest: what a monitor has on its heap is less than one.
 		cmd.Env = append(os.Environ(), "GODEBUG="+strings.TrimPrefix(os.Getenv("GODEBUG")+",disablethp=1", ","))
 		// A session of its own: the terminal's signals are the client's business.

@@ -34,6 +34,7 @@ func (vm *VM) spec(dir *state.Dir) (monitorSpec, error) {
 		MemoryBytes:   uint64(memory),
 		Kernel:        c.KernelPath,
 		Nested:        c.Nested,
+		CPUTemplate:   c.CPUTemplate,
 		Root:          c.RootPath,
 		Rootfs:        c.RootfsPath,
 		RootOverlay:   c.RootOverlay,
@@ -47,6 +48,10 @@ func (vm *VM) spec(dir *state.Dir) (monitorSpec, error) {
 			Cwd:   c.WorkdirPath,
 			Stdin: how.Stdin,
 		},
+	}
+	s.Hold = vm.options.hold
+	if vm.origin != nil {
+		s.Origin = &vm.origin.spec
 	}
 	for _, d := range c.MappedDirs {
 		s.Shares = append(s.Shares, monitor.Share{Host: d.Host, Guest: d.Guest, ReadOnly: d.ReadOnly})

@@ -14,6 +14,7 @@ import (
 	"github.com/holtvm/holt/internal/agentclient"
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/control"
+	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/state"
 )
@@ -38,6 +39,10 @@ func (vm *VM) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := vm.warmUp(ctx); err != nil {
+		abandon(dir)
+		return err
+	}
 	spec, err := vm.spec(dir)
 	if err != nil {
 		abandon(dir)
@@ -47,6 +52,10 @@ func (vm *VM) Start(ctx context.Context) error {
 	if err != nil {
 		abandon(dir)
 		return err
+	}
+	if vm.origin != nil { // the monitor has its files
+		vm.origin.close()
+		vm.origin = nil
 	}
 	note(eventStart, dir.Record)
 	session, err := agentclient.Attach(ctx, conn, spec.Program, agentclient.Output{Stdout: vm.Stdout, Stderr: vm.Stderr})
@@ -109,7 +118,11 @@ func (vm *VM) takeCharge(ctx context.Context) (*state.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	launch, err := json.Marshal(vm.options.record(vm.Stdin != nil, vm.Terminal))
+	stdin, terminal := vm.Stdin != nil, vm.Terminal
+	if vm.origin != nil && vm.origin.program { // which has what it was started with
+		stdin, terminal = vm.options.stdin, vm.options.terminal
+	}
+	launch, err := json.Marshal(vm.options.record(stdin, terminal))
 	if err != nil {
 		return nil, err
 	}
@@ -192,13 +205,17 @@ func (vm *VM) startMonitor(spec monitorSpec, dir *state.Dir) (monitorHandle, net
 	case vm.Log != nil:
 		log = vm.Log
 	}
+	var files *monitor.OriginFiles
+	if vm.origin != nil {
+		files = vm.origin.files
+	}
 	if vm.options.inProcess {
-		return startInProcess(spec, dir, log)
+		return startInProcess(spec, files, dir, log)
 	}
 	if err := vm.options.findBinary(); err != nil {
 		return nil, nil, err
 	}
-	return startProcess(vm.options.binary, spec, dir, log)
+	return startProcess(vm.options.binary, spec, files, dir, log)
 }
 
 // copyStdin does not outlive the session for longer than a Read of Stdin

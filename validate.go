@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/holtvm/holt/internal/hypervisor"
 )
 
 // Validate reports every problem of c in one joined error, each a [*FieldError],
@@ -48,6 +51,9 @@ func (c Config) validateMachine(p *problems) {
 	}
 	if c.MemoryMB < MinMemoryMB {
 		p.add("memory_mb", fmt.Sprint(c.MemoryMB), fmt.Sprintf("must be at least %d (MiB)", MinMemoryMB))
+	}
+	if c.CPUTemplate != "" && !slices.Contains(hypervisor.CPUTemplates(), c.CPUTemplate) {
+		p.add("cpu_template", strconv.Quote(c.CPUTemplate), "must be absent or one of "+strings.Join(hypervisor.CPUTemplates(), ", "))
 	}
 	if _, err := c.MemoryBytes(); err != nil {
 		*p = append(*p, err)

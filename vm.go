@@ -40,7 +40,8 @@ type VM struct {
 
 	config  Config
 	options options
-	broken  error // what is the matter with the configuration of a VM that was opened
+	origin  *origin // what the next start goes on from; nil boots
+	broken  error   // what is the matter with the configuration of a VM that was opened
 
 	mu      sync.Mutex
 	started bool
@@ -262,6 +263,7 @@ func (vm *VM) do(ctx context.Context, path string, params ...string) (run string
 var operations = map[string]state.Operation{
 	control.PathPause: state.Pause, control.PathResume: state.Resume, control.PathStop: state.Stop,
 	control.PathKill: state.Kill, control.PathSignal: state.Signal, control.PathAttach: state.Attach,
+	control.PathSnapshot: state.Snapshot, control.PathWorkingSet: state.Snapshot, control.PathFork: state.Fork,
 	control.PathAgent: state.Use, control.PathWait: state.Wait, control.PathStats: state.Measure,
 }
 

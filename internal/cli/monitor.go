@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,13 +28,16 @@ const (
 	streamFD  = 4 // the stream connection
 	lockFD    = 5 // the locked file of the VM's directory, to be kept open
 	controlFD = 6 // the listening control socket
+	originFD  = 7 // and more: what the VM goes on from, see monitor.OriginFiles
 )
+
+const monitorCommand = "monitor"
 
 var errByHand = errors.New("holt monitor is started by holt run and by programs that use the holt package, not by hand")
 
 func newMonitor() *cobra.Command {
 	return &cobra.Command{
-		Use:    "monitor",
+		Use:    monitorCommand,
 		Short:  "Be one VM's monitor (started by holt itself)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
@@ -42,6 +46,8 @@ func newMonitor() *cobra.Command {
 }
 
 func runMonitor() error {
+	// Nobody asks for a profile, and its table takes most of a megabyte in each monitor.
+	runtime.MemProfileRate = 0
 	for fd := specFD; fd <= controlFD; fd++ {
 		// They must not leak into QEMU, which would keep the lock.
 		syscall.CloseOnExec(fd)
@@ -68,6 +74,12 @@ func runMonitor() error {
 		return &exitError{status: holt.StatusHoltFailed}
 	}
 	env.Control = listener
+	if spec.Origin != nil {
+		if env.Origin, err = takeOrigin(spec.Origin); err != nil {
+			monitor.Refuse(client, err)
+			return &exitError{status: holt.StatusHoltFailed}
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	monitor.Run(ctx, spec, client, env)
@@ -75,6 +87,17 @@ func runMonitor() error {
 		return remove(spec, env, lock)
 	}
 	return nil
+}
+
+// takeOrigin takes the files that the VM goes on from.
+func takeOrigin(o *monitor.Origin) (*monitor.OriginFiles, error) {
+	fd := originFD
+	return o.Files(func() *os.File {
+		syscall.CloseOnExec(fd)
+		f := os.NewFile(uintptr(fd), fmt.Sprintf("origin %d", fd-originFD))
+		fd++
+		return f
+	})
 }
 
 // remove removes the VM whose lock this is.

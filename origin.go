@@ -1,0 +1,173 @@
+package holt
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/holtvm/holt/internal/guestmem"
+	"github.com/holtvm/holt/internal/hypervisor"
+	"github.com/holtvm/holt/internal/monitor"
+	"golang.org/x/sys/unix"
+)
+
+// origin is what VMs go on from: a saved VM in open files. Any number of VMs may be
+// started from one.
+type origin struct {
+	spec    monitor.Origin
+	files   *monitor.OriginFiles
+	config  Config
+	launch  launch // how the saved VM was run
+	program bool   // its main program runs
+	close   func() // releases the files; once
+}
+
+// newOrigin makes an origin of open files, which it closes in the end.
+func newOrigin(config Config, how json.RawMessage, program bool, files *monitor.OriginFiles, disks []string) (*origin, error) {
+	o := &origin{
+		spec:    monitor.Origin{Layers: len(files.Memory), Disks: disks, WorkingSet: files.WorkingSet != nil},
+		files:   files,
+		config:  config,
+		program: program,
+		close: sync.OnceFunc(func() {
+			for _, f := range files.List() {
+				_ = f.Close()
+			}
+		}),
+	}
+	if err := json.Unmarshal(how, &o.launch); err != nil {
+		return nil, fmt.Errorf("read how the saved VM was run: %w", err)
+	}
+	return o, nil
+}
+
+// memoryFile puts bytes into a file in memory, as a monitor takes them.
+func memoryFile(name string, b []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// runsFile is memoryFile for runs of pages.
+func runsFile(runs []guestmem.Run) (*os.File, error) {
+	return memoryFile("pages", guestmem.EncodeRuns(runs))
+}
+
+// vm returns a VM that goes on from o when it is started. The options may replace what
+// the saved VM had of the host.
+func (o *origin) vm(opts []Option) (*VM, error) {
+	set, err := collect(opts)
+	if err == nil {
+		err = set.findBinary()
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg, spec, files, err := o.replace(set)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	set.stdin, set.backend = o.launch.Stdin, hypervisor.NameKVM // which alone can
+	if o.program && o.launch.Terminal != nil {
+		set.terminal = &WindowSize{Rows: o.launch.Terminal.Rows, Cols: o.launch.Terminal.Cols}
+	}
+	mine := *o
+	mine.spec, mine.files = spec, files
+	mine.close = func() {} // others may be started from the same files
+	return &VM{config: cfg, options: set, origin: &mine}, nil
+}
+
+// replace merges the options into the saved VM's configuration.
+func (o *origin) replace(set options) (cfg Config, spec monitor.Origin, files *monitor.OriginFiles, err error) {
+	cfg, spec = o.config.clone(), o.spec
+	spec.Disks = slices.Clone(spec.Disks)
+	changed := *o.files
+	changed.Disks = slices.Clone(changed.Disks)
+	files = &changed
+	var errs []error
+	for _, dir := range set.dirs {
+		if err := cfg.moveDir(dir); err != nil {
+			errs = append(errs, err)
+		}
+		spec.Moved = append(spec.Moved, dir.Guest)
+	}
+	for name, disk := range set.disks {
+		if err := cfg.exchangeDisk(name, disk); err != nil {
+			errs = append(errs, err)
+		}
+		if i := slices.Index(spec.Disks, name); i >= 0 {
+			spec.Disks, files.Disks = slices.Delete(spec.Disks, i, i+1), slices.Delete(files.Disks, i, i+1)
+		}
+	}
+	if set.ports != nil {
+		cfg.PortMap = *set.ports
+	}
+	if set.program != nil {
+		if o.program {
+			errs = append(errs, errors.New("the saved VM's program runs already: another one is started by VM.Command"))
+		}
+		set.program(&cfg)
+	}
+	if cfg, err = cfg.absolute(); err != nil {
+		errs = append(errs, err)
+	}
+	return cfg, spec, files, errors.Join(errs...)
+}
+
+// moveDir makes another directory the one that the guest has at a path.
+func (c *Config) moveDir(dir PathPair) error {
+	if dir.Guest == "/" && c.RootPath != "" {
+		c.RootPath = dir.Host
+		return nil
+	}
+	i := slices.IndexFunc(c.MappedDirs, func(p PathPair) bool { return p.Guest == dir.Guest })
+	if i < 0 {
+		var paths []string
+		if c.RootPath != "" {
+			paths = append(paths, "/")
+		}
+		for _, p := range c.MappedDirs {
+			paths = append(paths, p.Guest)
+		}
+		return fmt.Errorf("replace directory %s: the saved VM has none at %q, but at %q", dir.Host, dir.Guest, paths)
+	}
+	c.MappedDirs = slices.Clone(c.MappedDirs)
+	c.MappedDirs[i].Host = dir.Host
+	return nil
+}
+
+// exchangeDisk makes another disk the one with a name: "root", "disk0" and so on.
+func (c *Config) exchangeDisk(name string, disk Disk) error {
+	at := &c.RootDisk
+	if name != "root" {
+		i, err := strconv.Atoi(strings.TrimPrefix(name, "disk"))
+		if err != nil || i < 0 || i >= len(c.Disks) || name != fmt.Sprintf("disk%d", i) {
+			return fmt.Errorf("replace disk %s: the saved VM has %d disks, of which the first is disk0", name, len(c.Disks))
+		}
+		c.Disks = slices.Clone(c.Disks)
+		at = &c.Disks[i]
+	}
+	switch {
+	case *at == Disk{}:
+		return errors.New("replace disk root: the saved VM's root is no disk")
+	case at.ReadOnly != disk.ReadOnly:
+		return fmt.Errorf("replace disk %s by %s: one of them is read-only, and the guest knows it as the other", name, disk)
+	}
+	*at = disk
+	return nil
+}

@@ -1,0 +1,282 @@
+package holt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"syscall"
+
+	"github.com/holtvm/holt/internal/diskimage"
+	"github.com/holtvm/holt/internal/monitor"
+	"github.com/holtvm/holt/internal/snapshot"
+)
+
+// Restore makes a VM that goes on where a snapshot was taken, and returns when it runs.
+// Its main program goes on with streams that are thrown away; [VM.Attach] connects them.
+// The VM ends with this process unless [Keep] is among the options.
+func Restore(ctx context.Context, name string, opts ...Option) (*VM, error) {
+	s, err := OpenSnapshot(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.origin(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer o.close()
+	vm, err := o.start(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("restore snapshot %s: %w", s.stored.Manifest.Label(), err)
+	}
+	return vm, nil
+}
+
+// FromSnapshot returns a VM whose Start goes on where the snapshot was taken, in place
+// of booting. Stdin, Stdout and Stderr are its main program's from then on.
+func FromSnapshot(ctx context.Context, name string, opts ...Option) (*VM, error) {
+	s, err := OpenSnapshot(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.origin(opts)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := o.vm(opts)
+	if err == nil && vm.options.keep {
+		err = vm.keep(ctx)
+	}
+	if err != nil {
+		o.close()
+		return nil, err
+	}
+	vm.origin.close = o.close
+	return vm, nil
+}
+
+// origin opens the snapshot's files, when what the guest needs of this host is there.
+func (s *Snapshot) origin(opts []Option) (*origin, error) {
+	set, err := collect(opts)
+	if err != nil {
+		return nil, err
+	}
+	m := s.stored.Manifest
+	o, err := s.open(set)
+	if err != nil {
+		return nil, fmt.Errorf("restore snapshot %s: %w", m.Label(), err)
+	}
+	return o, nil
+}
+
+func (s *Snapshot) open(set options) (*origin, error) {
+	m := s.stored.Manifest
+	if m.Arch != runtime.GOARCH {
+		return nil, fmt.Errorf("it is of a machine with a processor of another kind (%q), this host has %s", m.Arch, runtime.GOARCH)
+	}
+	var cfg Config
+	if err := json.Unmarshal(m.Config, &cfg); err != nil {
+		return nil, fmt.Errorf("its configuration: %w", err)
+	}
+	// What the saved VM wrote is not for another one to write.
+	cfg.ConsoleOutput, cfg.PacketCapture = "", ""
+	if err := cfg.agrees(m.Needs); err != nil {
+		return nil, err
+	}
+	if m.Imported {
+		if err := checkNamed(m.Needs, set); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkNeeds(m.Needs, set); err != nil {
+		return nil, err
+	}
+	opened, err := s.stored.Open()
+	if err != nil {
+		return nil, err
+	}
+	files, disks, err := originFiles(opened, m.Needs.Disks, set.prefetch)
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
+	o, err := newOrigin(cfg, m.Options, m.Program, files, disks)
+	if err != nil {
+		files.Close()
+		return nil, err
+	}
+	o.spec.Snapshot = m.ID
+	return o, nil
+}
+
+// originFiles are a snapshot's open files as a monitor takes them, and the names of the
+// disks among them.
+func originFiles(opened *snapshot.Files, needed []snapshot.Disk, prefetch bool) (files *monitor.OriginFiles, disks []string, err error) {
+	var made []*os.File
+	defer func() {
+		if err != nil {
+			for _, f := range made {
+				_ = f.Close()
+			}
+		}
+	}()
+	files = &monitor.OriginFiles{}
+	if files.State, err = memoryFile("state", opened.State); err != nil {
+		return nil, nil, err
+	}
+	made = append(made, files.State)
+	for i, l := range opened.Memory.Layers {
+		var pages *os.File
+		if i > 0 {
+			if pages, err = runsFile(l.Runs); err != nil {
+				return nil, nil, err
+			}
+			made = append(made, pages)
+		}
+		files.Memory, files.Pages = append(files.Memory, l.File), append(files.Pages, pages)
+	}
+	for _, d := range needed {
+		if f := opened.Disks[d.Name]; f != nil {
+			disks, files.Disks = append(disks, d.Name), append(files.Disks, f)
+		}
+	}
+	if prefetch && len(opened.WorkingSet) > 0 {
+		if files.WorkingSet, err = runsFile(opened.WorkingSet); err != nil {
+			return nil, nil, err
+		}
+	}
+	return files, disks, nil
+}
+
+// needs is what a VM with this configuration uses of the host, with the serials of the
+// disks that were saved.
+func (c Config) needs(savedDisks []string) (n snapshot.Needs, err error) {
+	for _, d := range c.dirs() {
+		dev, ino, err := directory(d.Host)
+		if err != nil {
+			return n, err
+		}
+		n.Dirs = append(n.Dirs, snapshot.Dir{Host: d.Host, Guest: d.Guest, ReadOnly: d.ReadOnly, Dev: dev, Ino: ino})
+	}
+	disk := func(name string, d Disk) error {
+		id, err := diskimage.Identify(d.Path)
+		if err != nil {
+			return err
+		}
+		n.Disks = append(n.Disks, snapshot.Disk{
+			Name: name, Path: d.Path, Size: id.Size, ReadOnly: d.ReadOnly, MTime: id.ModTime, Dev: id.Dev, Ino: id.Ino,
+			Saved: slices.Contains(savedDisks, name),
+		})
+		return nil
+	}
+	if c.RootDisk != (Disk{}) {
+		if err := disk("root", c.RootDisk); err != nil {
+			return n, err
+		}
+	}
+	for i, d := range c.Disks {
+		if err := disk(fmt.Sprintf("disk%d", i), d); err != nil {
+			return n, err
+		}
+	}
+	for _, p := range c.PortMap {
+		n.Ports = append(n.Ports, p.String())
+	}
+	return n, nil
+}
+
+// agrees says that the snapshot's needs are not all that its configuration uses of the
+// host, so that looking at them would tell nothing.
+func (c Config) agrees(n snapshot.Needs) error {
+	dirs, disks := c.dirs(), c.disks()
+	same := len(n.Disks) == len(disks) && len(n.Dirs) == len(dirs)
+	for i := 0; same && i < len(disks); i++ {
+		same = n.Disks[i].Path == disks[i].Path && n.Disks[i].ReadOnly == disks[i].ReadOnly
+	}
+	for i := 0; same && i < len(dirs); i++ {
+		same = n.Dirs[i].Host == dirs[i].Host && n.Dirs[i].Guest == dirs[i].Guest
+	}
+	if !same {
+		return errors.New("what it needs of the host is not what its configuration says: it is damaged, or forged")
+	}
+	return nil
+}
+
+// checkNamed says which directories and disks an imported snapshot would use that the
+// caller did not name: whoever made the archive chose them.
+func checkNamed(n snapshot.Needs, set options) error {
+	var errs []error
+	for _, d := range n.Dirs {
+		if !slices.ContainsFunc(set.dirs, func(p PathPair) bool { return p.Guest == d.Guest }) {
+			errs = append(errs, fmt.Errorf("it was imported, and would share %q at %q: say which directory is to be there (-v HOST:GUEST, holt.ReplaceDir)", d.Host, d.Guest))
+		}
+	}
+	for _, d := range n.Disks {
+		if _, replaced := set.disks[d.Name]; !replaced && !d.Saved {
+			errs = append(errs, fmt.Errorf("it was imported, and would use disk %q: say which it gets (--disk %s=FILE, holt.ReplaceDisk)", d.Path, d.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dirs are all directories that the guest shares, the root first.
+func (c Config) dirs() []PathPair {
+	if c.RootPath == "" {
+		return c.MappedDirs
+	}
+	return append([]PathPair{{Host: c.RootPath, Guest: "/", ReadOnly: c.RootOverlay}}, c.MappedDirs...)
+}
+
+// disks are all disks of the guest, the root first.
+func (c Config) disks() []Disk {
+	if c.RootDisk == (Disk{}) {
+		return c.Disks
+	}
+	return append([]Disk{c.RootDisk}, c.Disks...)
+}
+
+// directory tells a directory of the host from any other.
+func directory(path string) (dev, ino uint64, err error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return 0, 0, fmt.Errorf("find directory %q: %w", path, err)
+	}
+	return st.Dev, st.Ino, nil
+}
+
+// checkNeeds says what the guest needs of this host and does not find, unless it is
+// replaced. Ports are asked for when the VM starts.
+func checkNeeds(n snapshot.Needs, set options) error {
+	var errs []error
+	for _, d := range n.Dirs {
+		if slices.ContainsFunc(set.dirs, func(p PathPair) bool { return p.Guest == d.Guest }) {
+			continue
+		}
+		dev, ino, err := directory(d.Host)
+		if err == nil && (dev != d.Dev || ino != d.Ino) {
+			err = fmt.Errorf("directory %q is another one than that which the guest had at %q", d.Host, d.Guest)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w: replace the one at %q (-v HOST:GUEST, holt.ReplaceDir)", err, d.Guest))
+		}
+	}
+	for _, d := range n.Disks {
+		if _, replaced := set.disks[d.Name]; replaced || d.Saved {
+			continue
+		}
+		id, err := diskimage.Identify(d.Path)
+		switch {
+		case err != nil:
+			err = fmt.Errorf("find disk %q: %w", d.Path, errors.Unwrap(err)) // it may be any text
+		case id.Size != d.Size || !id.ModTime.Equal(d.MTime):
+			err = fmt.Errorf("disk %q was changed since", d.Path)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w: replace it (--disk %s=FILE, holt.ReplaceDisk)", err, d.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
