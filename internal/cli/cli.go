@@ -32,9 +32,7 @@ func (e *exitError) Unwrap() error { return e.err }
 // Execute runs holt with the arguments after its name and returns its exit
 // status. Errors of Holt's own, bad flags among them, are 125.
 func Execute(args []string) int {
-	root := newRoot()
-	root.SetArgs(args)
-	err := root.Execute()
+	err := dispatch(args)
 	if err == nil {
 		return 0
 	}
@@ -46,6 +44,16 @@ func Execute(args []string) int {
 		printError(os.Stderr, exit.err)
 	}
 	return exit.status
+}
+
+func dispatch(args []string) error {
+	if len(args) == 1 && args[0] == monitorCommand {
+		// There is one for each VM: it does without all the other commands.
+		return runMonitor()
+	}
+	root := newRoot()
+	root.SetArgs(args)
+	return root.Execute()
 }
 
 // printError prints each line of an error as holt's own, so that a list of
@@ -71,6 +79,7 @@ guest around it, streams its output, and returns its exit status.
   holt run -- uname -a                run a program in the small root
   holt run --rootfs DIR -- make test  run one in a root directory of yours
   holt run -d --name web -- CMD       leave one running; see holt ps, exec, cp, logs, stop, rm
+  holt snapshot create web warm       save it as it is; see holt restore, fork, run --snapshot
   holt doctor                         see what this host can do`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -86,6 +95,7 @@ guest around it, streams its output, and returns its exit status.
 	}{
 		{"VMs and their lives", []*cobra.Command{newRun(), newCreate(), newStart(), newStop(), newRestart(), newKill(),
 			newPause(), newResume(), newWait(), newRename(), newRemove(), newPrune()}},
+		{"Saved VMs and copies", []*cobra.Command{newSnapshot(), newRestore(), newFork(), newPool()}},
 		{"Programs in a VM", []*cobra.Command{newExec(), newShell(), newAttach(), newTop()}},
 		{"Files of a VM", []*cobra.Command{newCp(), newLs(), newCat(), newWrite(), newStat(), newMkdir(), newMv(), newRmFile(), newWatch()}},
 		{"Looking at VMs", []*cobra.Command{newPS(), newInspect(), newLogs(), newStats(), newMetrics(), newEvents()}},

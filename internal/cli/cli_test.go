@@ -69,6 +69,8 @@ func TestMistakes(t *testing.T) {
 		"env-file":                {"run", "--env-file", "/none", "--", "true"},
 		"no such kernel":          {"kernel", "default", "x"},
 		"neither a kernel of `ho": {"run", "--kernel", "x", "--", "true"},
+		"has no meaning with --s": {"run", "--snapshot", "x", "--rootfs", "/", "--", "true"},
+		"no such snapshot: \"x\"": {"run", "--snapshot", "x", "--", "true"},
 	} {
 		t.Setenv("HOLT_HOME", t.TempDir())
 		_, err := execute(args...)

@@ -58,7 +58,10 @@ func barText(s holt.CopyStatus, took time.Duration, width int) string {
 	rate := humanBytes(uint64(float64(s.Bytes)/max(took.Seconds(), 1e-3))) + "/s"
 	done := humanBytes(uint64(s.Bytes))
 	if s.Total <= 0 {
-		text := fmt.Sprintf("%s  %s  %d files  ", done, rate, s.Files)
+		text := done + "  " + rate + "  "
+		if s.Files > 0 {
+			text += fmt.Sprintf("%d files  ", s.Files)
+		}
 		return shorten(text+quoted(s.Path), width)
 	}
 	share := min(float64(s.Bytes)/float64(s.Total), 1) // it may have grown

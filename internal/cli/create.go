@@ -40,7 +40,7 @@ times, and it stays until 'holt rm'. The flags are those of 'holt run', which se
 
 // create makes a VM that is kept.
 func (f *runFlags) create(ctx context.Context, cfg holt.Config) (*holt.VM, error) {
-	opts := []holt.Option{withSelf(), holt.WithBackend(f.backend), holt.WithName(f.name)}
+	opts := f.options()
 	if f.remove {
 		opts = append(opts, holt.AutoRemove())
 	}
@@ -69,11 +69,17 @@ func (f *runFlags) runDetached(cmd *cobra.Command, cfg holt.Config) error {
 	err = vm.Start(ctx)
 	done()
 	if err != nil {
-		if rerr := vm.Remove(context.WithoutCancel(ctx), true); rerr != nil && !errors.Is(rerr, holt.ErrNotFound) {
-			err = errors.Join(err, rerr)
-		}
+		err = errors.Join(err, removeAgain(ctx, vm))
 		return &exitError{holt.ExitStatus(err), err}
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), vm.Name())
 	return err
+}
+
+// removeAgain removes a VM that did not come up, whether ctx has ended or not.
+func removeAgain(ctx context.Context, vm *holt.VM) error {
+	if err := vm.Remove(context.WithoutCancel(ctx), true); !errors.Is(err, holt.ErrNotFound) {
+		return err
+	}
+	return nil
 }

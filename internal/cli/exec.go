@@ -125,16 +125,22 @@ func (f *execFlags) command() (holt.Command, error) {
 
 // start is `holt exec -d`.
 func (f *execFlags) start(cmd *cobra.Command, vm *holt.VM, c holt.Command) error {
+	e, err := f.startDetached(cmd.Context(), vm, c)
+	if err != nil {
+		return &exitError{holt.ExitStatus(err), err}
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), e.Session())
+	return err
+}
+
+// startDetached starts the program as a session without a connection.
+func (f *execFlags) startDetached(ctx context.Context, vm *holt.VM, c holt.Command) (*holt.Cmd, error) {
 	c.Detached, c.OpenStdin = true, f.interactive
 	if f.tty {
 		c = withTerminal(c, &terminal{out: os.Stdout})
 	}
-	e := vm.Exec(cmd.Context(), c)
-	if err := e.Start(); err != nil {
-		return &exitError{holt.ExitStatus(err), err}
-	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), e.Session())
-	return err
+	e := vm.Exec(ctx, c)
+	return e, e.Start()
 }
 
 // withTerminal gives a command a terminal such as this one.
@@ -147,7 +153,13 @@ func withTerminal(c holt.Command, term *terminal) holt.Command {
 }
 
 // converse runs the program with this process's streams.
-func (f *execFlags) converse(ctx context.Context, vm *holt.VM, c holt.Command) (err error) {
+func (f *execFlags) converse(ctx context.Context, vm *holt.VM, c holt.Command) error {
+	return f.converseAfter(ctx, vm, c, func(context.Context) error { return nil })
+}
+
+// converseAfter is converse in a VM that ready makes run, with a context that ends with
+// the first signal.
+func (f *execFlags) converseAfter(ctx context.Context, vm *holt.VM, c holt.Command, ready func(context.Context) error) (err error) {
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	term := &terminal{}
 	if f.tty {
@@ -164,7 +176,13 @@ func (f *execFlags) converse(ctx context.Context, vm *holt.VM, c holt.Command) (
 			return err
 		}
 	}
-	err = converse(ctx, cancel, e, term, lastResort{"killing it", syscall.SIGKILL}, e.Start, e.Wait)
+	start := func() error {
+		if err := ready(ctx); err != nil {
+			return err
+		}
+		return e.Start()
+	}
+	err = converse(ctx, cancel, e, term, lastResort{"killing it", syscall.SIGKILL}, start, e.Wait)
 	if errors.Is(err, holt.ErrTimeout) {
 		err = &exitError{holt.StatusTimeout, fmt.Errorf("the program was killed: --timeout %v is over", f.timeout)}
 	}

@@ -116,7 +116,7 @@ func printJSON(out io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-func printTemplate(out io.Writer, format string, list []holt.Info) error {
+func printTemplate[T any](out io.Writer, format string, list []T) error {
 	t, err := template.New("--format").Parse(format)
 	if err != nil {
 		return err

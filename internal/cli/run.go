@@ -20,7 +20,7 @@ import (
 type runFlags struct {
 	rootfs, rootDisk, kernel, backend      string
 	console, logLevel, configFile, envFile string
-	memory, cpus, workdir                  string
+	memory, cpus, workdir, cpuTemplate     string
 	network, ip, pcap                      string
 	cpuQuota                               uint64
 	overlay, nested, interactive           bool
@@ -29,8 +29,8 @@ type runFlags struct {
 	ports, dns                             []string
 	rules                                  []string // of --allow and --deny, in their common order
 	timeout                                time.Duration
-	name                                   string
-	detach, remove                         bool
+	name, snapshot                         string
+	detach, remove, warm                   bool
 }
 
 func newRun() *cobra.Command {
@@ -57,6 +57,12 @@ With -d the VM goes on without this command, which prints its name: 'holt ps' li
 it, 'holt exec' runs programs in it, 'holt logs' shows its output, and it stays until
 'holt rm'.
 
+With --warm the guest does not boot each time: the first run with these settings keeps
+a booted guest, and each later one goes on from there, whichever program it runs. A VM
+with disks boots all the same. With --snapshot, CMD runs in a VM that goes on from a
+saved one, beside the program that runs there; 'holt restore' does the same and can do
+more. Both need the kvm backend.
+
 Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 125 if Holt itself failed; 126 if CMD cannot be executed; 127 if it is not found.`,
 		Example: `  holt run -- echo hello
@@ -68,12 +74,16 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
   echo 'print(6*7)' | holt run --rootfs ./debian -i -- python3 -
   holt run --rootfs ./debian -m 2G --dry-run -- make > vm.json
   holt run --config vm.json
-  holt run -d --name web --rootfs ./debian -p 8080:80 -- nginx -g 'daemon off;'`,
+  holt run -d --name web --rootfs ./debian -p 8080:80 -- nginx -g 'daemon off;'
+  holt run --warm -- echo hello
+  holt run --snapshot warm -- ps`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.detach, "detach", "d", false, "leave the VM running, and print its name")
 	f.add(fl)
+	fl.StringVar(&f.snapshot, "snapshot", "", "go on from the snapshot `NAME` and run CMD there, as 'holt restore' does")
+	fl.BoolVar(&f.warm, "warm", false, "keep a booted guest and go on from it, from the second run on")
 	fl.DurationVar(&f.timeout, "timeout", 0, "kill the VM after `DURATION` (such as 90s), boot included")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print the merged JSON configuration and exit")
 	return cmd
@@ -106,6 +116,7 @@ func (f *runFlags) add(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]`, such as RLIMIT_NOFILE=1024 (repeatable)")
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
+	fl.StringVar(&f.cpuTemplate, "cpu-template", "", "show the guest no more of the processor than `LEVEL` has: x86-64-v2 or x86-64-v3; for snapshots that other hosts restore")
 	fl.BoolVar(&f.nested, "nested", false, "give the guest a /dev/kvm, to run virtual machines itself")
 	fl.StringVar(&f.kernel, "kernel", "", "guest kernel: a bzImage or vmlinux `FILE`, or a name from 'holt kernel ls'")
 	fl.StringVar(&f.backend, "backend", cmp.Or(os.Getenv("HOLT_BACKEND"), "auto"), "hypervisor: auto, kvm or qemu; HOLT_BACKEND sets the default")
@@ -115,6 +126,9 @@ func (f *runFlags) add(fl *pflag.FlagSet) {
 }
 
 func (f *runFlags) run(cmd *cobra.Command, args []string) error {
+	if cmd.Flags().Changed("snapshot") {
+		return f.runSnapshot(cmd, args)
+	}
 	cfg, err := f.config(cmd.Flags(), args)
 	if err != nil {
 		return err
@@ -130,7 +144,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	if f.detach {
 		return f.runDetached(cmd, cfg)
 	}
-	vm, err := holt.New(cfg, withSelf(), holt.WithBackend(f.backend), holt.WithName(f.name))
+	vm, err := holt.New(cfg, f.options()...)
 	if err != nil {
 		return err
 	}
@@ -145,9 +159,22 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 		}
 		vm.Terminal = term.size()
 	}
-	err = attended(attend(vm, term, f.timeout))
+	return outOfTime(attended(attend(vm, term, f.timeout)), f.timeout)
+}
+
+// options is what the flags say of how the VM is run.
+func (f *runFlags) options() []holt.Option {
+	opts := []holt.Option{withSelf(), holt.WithBackend(f.backend), holt.WithName(f.name)}
+	if f.warm {
+		opts = append(opts, holt.Warm())
+	}
+	return opts
+}
+
+// outOfTime says so if an error is that a VM was killed because of --timeout.
+func outOfTime(err error, timeout time.Duration) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &exitError{holt.StatusTimeout, fmt.Errorf("the VM was killed: --timeout %v is over", f.timeout)}
+		return &exitError{holt.StatusTimeout, fmt.Errorf("the VM was killed: --timeout %v is over", timeout)}
 	}
 	return err
 }

@@ -63,6 +63,9 @@ func (f *runFlags) config(set *pflag.FlagSet, args []string) (holt.Config, error
 	if set.Changed("nested") {
 		cfg.Nested = f.nested
 	}
+	if set.Changed("cpu-template") {
+		cfg.CPUTemplate = f.cpuTemplate
+	}
 	if set.Changed("workdir") {
 		cfg.WorkdirPath = f.workdir
 	}
