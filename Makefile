@@ -90,7 +90,7 @@ test-kvm: build ## tests that need KVM: here, or in an outer VM
 soak: build ## what takes too long for every change: long guests on KVM, many VMs, many repetitions
 	HOLT_SOAK=1 $(STATIC) test -v -count=1 -run '^TestManyMachinesInOneProcess$$|^TestRandomWork$$' . ./internal/state
 	HOLT_SOAK=1 $(STATIC) test -v -count=1 -timeout 1h -tags tcg -run '^Test(RandomLifecycle|ManyVMs|ManyExecs|ConcurrentExecs|CopyTree|CopyLargeFile)$$' ./test/tcg
-	HOLT_SOAK=1 $(STATIC) run ./test/lane longvmm long
+	HOLT_SOAK=1 $(STATIC) run ./test/lane longvmm long longclones
 
 .PHONY: vet
 vet: ## compile everything for each architecture and vet it

@@ -34,19 +34,22 @@ const (
 // kvmIdle looks at what an idle guest costs: the processor time of its monitor, and
 // how often host and guest wake up.
 func (b *bench) kvmIdle(ctx context.Context) ([]result, error) {
-	seconds := 20
-	if b.short {
-		seconds = 5
-	}
-	w, err := b.work("kvm-idle", b.count(3, 1))
+	w, err := b.work(b.count(3, 1), "kvm-idle")
 	if err != nil {
 		return nil, err
 	}
-	w.Seconds, w.Cold = seconds, b.short
+	w.Seconds, w.Cold = 20, b.short
+	if b.short {
+		w.Seconds = 5
+	}
 	rounds, err := b.runRounds(ctx, w)
 	if err != nil {
 		return nil, err
 	}
+	return rounds.idleResults(), nil
+}
+
+func (rounds roundList) idleResults() []result {
 	results := []result{
 		compare("kvm-idle-limit", "% of a core", "<= 1.0", "what a monitor may take", rounds.series(holtRun, idleCPU), []float64{idleLimit}),
 	}
@@ -58,7 +61,7 @@ func (b *bench) kvmIdle(ctx context.Context) ([]result, error) {
 			rounds.compare(pair.name+"-guest-devices", "/s", noGoal, pair.ours, qemuMachine, idleDevices))
 	}
 	return append(results,
-		compare("kvm-idle-client", "% of a core", noGoal, "what a monitor may take", rounds.series(holtRun, idleClient), []float64{idleLimit})), nil
+		compare("kvm-idle-client", "% of a core", noGoal, "what a monitor may take", rounds.series(holtRun, idleClient), []float64{idleLimit}))
 }
 
 // idle measures a side while its guest does nothing.

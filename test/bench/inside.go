@@ -61,29 +61,27 @@ func measureInside(ctx context.Context, w kvmWork, home string, done func(round)
 	if err := t.prepare(); err != nil {
 		return err
 	}
-	turn := map[string]func(context.Context, *kvmSide) (figures, error){
-		"kvm-start": t.start, "kvm-exits": t.exits, "kvm-memory": t.memory, "kvm-idle": t.idle,
-	}[w.Benchmark]
+	all, err := t.all(ctx)
+	if err != nil {
+		return err
+	}
 	warmUp := 1 // fills caches and does not count
 	if w.Cold {
 		warmUp = 0
 	}
 	for i := range warmUp + w.Rounds {
 		r := round{}
-		sides := t.sides()
-		if i%2 == 1 { // nobody always comes after the same
-			slices.Reverse(sides)
-		}
-		for _, c := range sides {
-			f, err := t.limited(ctx, c, turn)
+		for _, one := range all {
+			f, err := t.limited(ctx, one.take)
 			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+				return fmt.Errorf("%s: %w", one.name, err)
 			}
 			if f != nil {
-				progress("%s %d/%d  %s  %s", w.Benchmark, i+1-warmUp, w.Rounds, f, c.name)
-				r[c.name] = f
+				progress("%s %d/%d  %s  %s", w.name(), i+1-warmUp, w.Rounds, f, one.name)
+				r[one.name] = f
 			}
 		}
+		slices.Reverse(all) // nobody always comes after the same
 		if i >= warmUp {
 			if err := done(r); err != nil {
 				return err
@@ -91,6 +89,13 @@ func measureInside(ctx context.Context, w kvmWork, home string, done func(round)
 		}
 	}
 	return nil
+}
+
+// turn is what one contender does in a round. One that does not take part has no
+// figures.
+type turn struct {
+	name string
+	take func(context.Context) (figures, error)
 }
 
 // turns takes the contenders' turns.
@@ -101,15 +106,37 @@ type turns struct {
 	self string
 }
 
+// all are the turns of a round.
+func (t *turns) all(ctx context.Context) (all []turn, err error) {
+	for _, benchmark := range t.Benchmarks {
+		if benchmark == clonesName {
+			clones, err := t.clones(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("save guests: %w", err)
+			}
+			all = append(all, clones...)
+			continue
+		}
+		measure := map[string]func(context.Context, *kvmSide) (figures, error){
+			"kvm-start": t.start, "kvm-exits": t.exits, "kvm-memory": t.memory, "kvm-idle": t.idle,
+		}[benchmark]
+		for _, c := range t.sides() {
+			all = append(all, turn{c.name, func(ctx context.Context) (figures, error) { return measure(ctx, c) }})
+		}
+	}
+	return all, nil
+}
+
 func (t *turns) prepare() (err error) {
 	if t.self, err = os.Executable(); err != nil {
 		return err
 	}
-	// A home of our own, so that nothing depends on what the cache had.
-	if err := os.MkdirAll(t.home, 0o700); err != nil {
+	// A home of our own, so that nothing depends on what the cache had, with the
+	// user's kernels.
+	if err := os.MkdirAll(filepath.Join(t.home, "data"), 0o700); err != nil {
 		return err
 	}
-	if err := os.Symlink(t.Data, filepath.Join(t.home, "data")); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Symlink(filepath.Join(t.Data, "kernels"), filepath.Join(t.home, "data", "kernels")); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	if err := os.Setenv("HOLT_HOME", t.home); err != nil {
@@ -127,7 +154,7 @@ func (t *turns) prepare() (err error) {
 
 // limited is a turn that takes startTimeout at most, on a machine as it was before
 // the last.
-func (t *turns) limited(ctx context.Context, c *kvmSide, turn func(context.Context, *kvmSide) (figures, error)) (figures, error) {
+func (t *turns) limited(ctx context.Context, take func(context.Context) (figures, error)) (figures, error) {
 	if t.Outer {
 		if err := scrub(); err != nil {
 			return nil, err
@@ -135,7 +162,7 @@ func (t *turns) limited(ctx context.Context, c *kvmSide, turn func(context.Conte
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return turn(ctx, c)
+	return take(ctx)
 }
 
 // start measures a side's time, in ms.

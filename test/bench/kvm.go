@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // The contenders where KVM works. All have the same kernel, 256 MiB and one vCPU.
@@ -24,17 +25,21 @@ const kvmGoal = "<= 0.8"
 
 // kvmWork is what the part of a benchmark that needs KVM is told.
 type kvmWork struct {
-	Benchmark string `json:"benchmark"`
-	Rounds    int    `json:"rounds"`
-	Cold      bool   `json:"cold"`      // without a round before them
-	Seconds   int    `json:"seconds"`   // of idleness
-	Holt      string `json:"holt"`      // binary
-	Data      string `json:"data"`      // Holt's directory with the kernel
-	Image     string `json:"image"`     // the kernel's
-	Initramfs string `json:"initramfs"` // with the program as init
-	Root      string `json:"root"`      // with the program as /hello
-	Outer     bool   `json:"outer"`     // in an outer VM
+	Benchmarks []string `json:"benchmarks"` // whose turns each round consists of
+	Rounds     int      `json:"rounds"`
+	Cold       bool     `json:"cold"`      // without a round before them
+	Seconds    int      `json:"seconds"`   // of idleness
+	Holt       string   `json:"holt"`      // binary
+	Data       string   `json:"data"`      // Holt's directory with the kernel
+	Image      string   `json:"image"`     // the kernel's
+	Initramfs  string   `json:"initramfs"` // with the program as init
+	Root       string   `json:"root"`      // with the program as /hello
+	Commands   string   `json:"commands"`  // a root directory with /bin/true and others; "" where none is needed
+	Outer      bool     `json:"outer"`     // in an outer VM
 }
+
+// name is that of the benchmarks, for people.
+func (w kvmWork) name() string { return strings.Join(w.Benchmarks, ", ") }
 
 // figures are what a contender was measured to take, by the names that the
 // benchmark gives them.
@@ -43,9 +48,9 @@ type figures map[string]float64
 // round is one turn of each contender.
 type round map[string]figures
 
-// work describes n rounds of a benchmark.
-func (b *bench) work(benchmark string, n int) (kvmWork, error) {
-	w := kvmWork{Benchmark: benchmark, Rounds: n, Holt: b.holt, Data: b.dirs.Data, Image: b.kernel.ImagePath()}
+// work describes n rounds of benchmarks.
+func (b *bench) work(n int, benchmarks ...string) (kvmWork, error) {
+	w := kvmWork{Benchmarks: benchmarks, Rounds: n, Holt: b.holt, Data: b.dirs.Data, Image: b.kernel.ImagePath()}
 	var err error
 	if w.Root, err = b.helloRoot(); err != nil {
 		return w, err
@@ -112,7 +117,7 @@ type roundList []round
 
 // kvmRounds has n rounds of a benchmark run.
 func (b *bench) kvmRounds(ctx context.Context, benchmark string, n int) (roundList, error) {
-	w, err := b.work(benchmark, n)
+	w, err := b.work(n, benchmark)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,9 @@ var benchmarks = []benchmark{
 	{"kvm-exits", (*bench).kvmExits},
 	{"kvm-memory", (*bench).kvmMemory},
 	{"kvm-idle", (*bench).kvmIdle},
+	{"kvm-clones", (*bench).kvmClones},
 	{"vmm-start", (*bench).vmmStart},
+	{"vmm-restore", (*bench).vmmRestore},
 }
 
 func main() {

@@ -40,12 +40,12 @@ func (b *bench) outerRounds(ctx context.Context, w kvmWork) (rounds roundList, e
 	n := w.Rounds
 	for try := 1; len(rounds) < n; try++ {
 		w.Rounds = n - len(rounds)
-		progress("%s: in an outer VM; here, %s", w.Benchmark, b.kvm.Detail)
+		progress("%s: in an outer VM; here, %s", w.name(), b.kvm.Detail)
 		some, err := b.outerRun(ctx, self, w)
 		rounds = append(rounds, some...)
 		switch {
 		case errors.Is(err, errSilent) && try < outerTries:
-			progress("%s: %v", w.Benchmark, err)
+			progress("%s: %v", w.name(), err)
 		case err != nil:
 			return nil, err
 		case len(rounds) < n:

@@ -44,13 +44,23 @@ func (t *turns) sides() []*kvmSide {
 			return exec.Command(t.self, machineCommand, t.Image, t.Initramfs, argument)
 		}},
 		{name: qemuMachine, end: syscall.SIGKILL, command: func(argument string) *exec.Cmd {
-			return exec.Command(qemuProgram,
-				"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-				"-M", microvmAlone, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory>>20),
-				"-bios", qbootFirmware, "-kernel", t.Image, "-initrd", t.Initramfs, "-append", aloneCmdline+forInit(argument),
-				"-serial", "stdio")
+			return t.microvm(t.microvmBoots(argument)...)
 		}},
 	}
+}
+
+// microvm is QEMU's machine with nothing but a serial port, and with more options.
+func (t *turns) microvm(more ...string) *exec.Cmd {
+	return exec.Command(qemuProgram, append([]string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-M", microvmAlone, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory >> 20),
+		"-bios", qbootFirmware, "-serial", "stdio",
+	}, more...)...)
+}
+
+// microvmBoots are options with which it boots, with an argument for init or "".
+func (t *turns) microvmBoots(argument string) []string {
+	return []string{"-kernel", t.Image, "-initrd", t.Initramfs, "-append", aloneCmdline + forInit(argument)}
 }
 
 // forInit are words of a kernel command line that give init an argument, or "".

@@ -112,22 +112,48 @@ func TestIntoGuest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var names []string
-			for _, r := range results {
-				if r.Ours <= 0 || r.Peer <= 0 || r.Runs != 1 {
-					t.Errorf("%s: %v %s beside %v in %d runs", r.Name, r.Ours, r.Unit, r.Peer, r.Runs)
-				}
-				names = append(names, r.Name)
-			}
-			if !slices.Equal(names, one.figures) {
-				t.Errorf("the figures are %q, not %q", names, one.figures)
-			}
+			wantResults(t, results, 1, one.figures...)
 		})
 	}
 }
 
-// TestKVMIdle looks at idle guests for a moment, in an outer VM if need be.
-func TestKVMIdle(t *testing.T) {
+// TestVMMRestore measures machines that go on from an image for a moment.
+func TestVMMRestore(t *testing.T) {
+	b, err := prepare(t.Context(), options{short: true, runs: 2, holt: vmtest.Holt(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.cleanUp)
+	results, err := b.vmmRestore(t.Context())
+	if !b.kvm.Usable && b.kvm.Verdict != hypervisor.VerdictEmulates {
+		if err == nil {
+			t.Errorf("measured %v, without KVM: %s", results, b.kvm.Detail)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantResults(t, results, 2, "vmm-restore", "vmm-restore-4g", "vmm-restore-size", "vmm-restore-slots")
+}
+
+// wantResults fails the test unless these are the results, each of so many runs.
+func wantResults(t *testing.T, results []result, runs int, want ...string) {
+	t.Helper()
+	var names []string
+	for _, r := range results {
+		if r.Ours <= 0 || r.Peer <= 0 || r.Runs != runs {
+			t.Errorf("%s: %v %s beside %v in %d runs", r.Name, r.Ours, r.Unit, r.Peer, r.Runs)
+		}
+		names = append(names, r.Name)
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("the figures are %q, not %q", names, want)
+	}
+}
+
+// TestKVM looks at idle guests and at clones for a moment, in one outer VM if need be.
+func TestKVM(t *testing.T) {
 	// Other packages' tests look at what runs meanwhile.
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
@@ -135,16 +161,24 @@ func TestKVMIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.cleanUp)
-	results, err := b.kvmIdle(t.Context())
+	w, err := b.work(1, "kvm-idle", clonesName)
+	if err == nil {
+		w.Commands, err = vmtest.MakeSSHRoot(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Seconds, w.Cold = 5, true
+	rounds, err := b.runRounds(t.Context(), w)
 	if err != nil {
 		t.Logf("an emulated outer VM may get stuck, or its clock jump; once more, after: %v", err)
-		results, err = b.kvmIdle(t.Context())
+		rounds, err = b.runRounds(t.Context(), w)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	figures := map[string]float64{}
-	for _, r := range results {
+	for _, r := range rounds.idleResults() {
 		figures[r.Name] = r.Ours
 	}
 	// An idle guest has a timer, and its monitor some vCPU to run at it.
@@ -156,4 +190,7 @@ func TestKVMIdle(t *testing.T) {
 	if cpu := figures["kvm-idle-cpu"]; cpu < 0 || cpu > 50 {
 		t.Errorf("the monitor of an idle guest used %v %% of a core", cpu)
 	}
+	wantResults(t, rounds.cloneResults(), 1, "kvm-restore", "kvm-restore-start", "kvm-restore-exits", "kvm-restore-prefetch", "kvm-fork", "kvm-fork-start",
+		"kvm-pool", "kvm-pool-acquire", "kvm-restore-qemu", "kvm-restore-start-qemu",
+		"kvm-fork-memory", "kvm-fork-memory-guest", "kvm-fork-memory-monitor", "kvm-fork-memory-program")
 }

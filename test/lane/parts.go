@@ -29,9 +29,11 @@ var parts = []part{
 	// Random code may hang an emulated SVM, and hundreds of machines one after the other
 	// become slow there: the unit lane has both, on any /dev/kvm.
 	{name: "machine", pkg: "internal/hypervisor/kvm", run: "^Test", skip: "^TestMachinesLeaveNothing$", timeout: 5 * time.Minute},
-	{name: "vmm", pkg: "test/kvm", skip: longVMM, timeout: 20 * time.Minute},
+	{name: "vmm", pkg: "test/kvm", skip: longVMM + "|" + clones, timeout: 20 * time.Minute},
+	{name: "clones", pkg: "test/kvm", run: clones, timeout: 15 * time.Minute, debian: true},
 	{name: "guests", pkg: "test/tcg", skip: "^(" + notGuests + "|" + longGuests + "|" + sameGuests + ")$|" + sameCases + "|^TestExitStatus$/^timeout$", timeout: 20 * time.Minute, debian: true},
 	{name: "long", pkg: "test/tcg", run: "^(" + longGuests + "|" + sameGuests + "|TestFio)$|" + sameCases, timeout: time.Hour, debian: true, long: true},
+	{name: "longclones", pkg: "test/kvm", run: clones, timeout: 8 * time.Hour, debian: true, long: true},
 	{name: "longvmm", pkg: "test/kvm", run: "^(TestBootsLeaveNothing|TestClocksAndPause)$|" + longVMM, timeout: time.Hour, long: true},
 }
 
@@ -61,6 +63,9 @@ const sameGuests = "TestCapture|TestDiskInUse|TestImpatientInterrupts|TestInProc
 // test of this lane has.
 const sameCases = "^TestCPUQuota$/^half_of_one$|^TestExitStatus$/^(not_found|not_executable|a_directory|segmentation_fault|success)|" +
 	"^TestDeathOfTheGuest$/^crash_of_the_agent$|^TestGuestFailures$/^kernel_that_spins$|^TestKillAnyProcess$/^monitor$|^TestMemoryComesBack$/amd64$"
+
+// clones are about machines that go on where another was saved.
+const clones = "^Test(Clone|Snapshot|Warm|Pool)"
 
 // longVMM is the middle one of three machines, on the second kernel.
 const longVMM = "^TestBoots$/^debian$/^2_CPUs"

@@ -1,11 +1,13 @@
 // Command hello is the smallest program that a benchmark can see in a guest: it
-// writes one line and ends. With the argument "idle" it stays for an hour; with a
-// number it stays for so many seconds, and prints the guest's interrupts before and
-// after them. The same binary is Holt's guest program and, as /init, the whole user
-// space of a bare QEMU guest.
+// writes one line and ends. With the argument "idle" it stays for an hour; with
+// "answer" it writes the line again for each that it reads; with a number it stays for
+// so many seconds, and prints the guest's interrupts before and after them. The same
+// binary is Holt's guest program and, as /init, the whole user space of a bare QEMU
+// guest.
 package main
 
 import (
+	"bufio"
 	"os"
 	"strconv"
 	"syscall"
@@ -16,14 +18,18 @@ import (
 const settle = 2 * time.Second
 
 func main() {
-	if _, err := os.Stdout.WriteString("hello from the guest\n"); err != nil {
-		os.Exit(1)
-	}
+	greet()
 	if len(os.Args) < 2 {
 		return
 	}
-	if os.Args[1] == "idle" {
+	switch os.Args[1] {
+	case "idle":
 		time.Sleep(time.Hour)
+	case "answer":
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			greet()
+		}
+		return
 	}
 	seconds, err := strconv.Atoi(os.Args[1])
 	if err == nil {
@@ -31,6 +37,12 @@ func main() {
 	}
 	if err != nil {
 		_, _ = os.Stdout.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+}
+
+func greet() {
+	if _, err := os.Stdout.WriteString("hello from the guest\n"); err != nil {
 		os.Exit(1)
 	}
 }
