@@ -217,6 +217,7 @@ func TestFailedDriverStopsTheQueues(t *testing.T) {
 	r := d.startRing(0, ringAt, 8)
 	d.Start()
 	offer(r, dataAt, "before")
+	d.Kick(0) // the device may have looked before it was there
 	d.answered(0, r, dataAt, "before")
 	d.put(regStatus, d.get(regStatus)|statusFailed)
 	offer(r, dataAt, "after")
