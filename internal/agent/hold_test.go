@@ -2,7 +2,6 @@ package agent
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -206,73 +205,6 @@ func TestHostHasTheLastWord(t *testing.T) {
 			t.Errorf("%d became %d", said, h.state())
 		}
 	}
-}
-
-// TestHoldProcessor: while one of this machine's processors is held, a program that has
-// nothing else does not run.
-func TestHoldProcessor(t *testing.T) {
-	h := testHold(t, 1)
-	cpus, err := onlineProcessors()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tryPriority(); errors.Is(err, unix.EPERM) || len(cpus) < 2 {
-		t.Skipf("needs root and two processors: %d, %v", len(cpus), err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	h.cpus = cpus[len(cpus)-1:]
-	h.online = func() ([]int, error) { return h.cpus, nil }
-	h.place = takeProcessor
-
-	pin := func(cpu int) {
-		runtime.LockOSThread()
-		var set unix.CPUSet
-		set.Set(cpu)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			t.Error(err)
-		}
-	}
-	var count atomic.Uint64
-	stop := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		pin(h.cpus[0])
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				count.Add(1)
-			}
-		}
-	}()
-	finished := make(chan struct{})
-	go func() { // so that the test's own thread stays what it is
-		defer close(finished)
-		pin(cpus[0])
-		for count.Load() == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		h.start()
-		h.await(agentproto.MailboxFrozen)
-		before := count.Load()
-		time.Sleep(20 * time.Millisecond)
-		after := count.Load()
-		state := h.state()
-		h.say(agentproto.MailboxGoOn)
-		if state != agentproto.MailboxFrozen || after != before {
-			t.Errorf("in state %d a program got from %d to %d", state, before, after)
-		}
-		for count.Load() == after {
-			time.Sleep(time.Millisecond)
-		}
-	}()
-	<-finished
-	h.ended("")
-	close(stop)
-	<-ended
 }
 
 func TestSuspendThrottling(t *testing.T) {
