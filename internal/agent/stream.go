@@ -204,6 +204,12 @@ func (s *stream) carry(t agentproto.Type, from *os.File) {
 			_ = from.SetReadDeadline(time.Now().Add(s.idle)) // pipes and terminals have deadlines
 		}
 		n, err := from.Read(buf)
+		if draining && errors.Is(err, os.ErrDeadlineExceeded) {
+			// The time may have gone by while this process had no processor.
+			if n = readNow(from, buf); n > 0 {
+				err = nil
+			}
+		}
 		if n > 0 {
 			s.send(t, buf[:n])
 		}
@@ -220,6 +226,17 @@ func (s *stream) carry(t agentproto.Type, from *os.File) {
 			buf = make([]byte, min(4*n, outputChunk))
 		}
 	}
+}
+
+// readNow reads what is there, without waiting and whatever the deadline, of a file
+// that has deadlines.
+func readNow(f *os.File, b []byte) (n int) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = conn.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), b) })
+	return max(n, 0)
 }
 
 // drain makes carry stop at the end of what has been written.
