@@ -74,8 +74,7 @@ func inHome(t testing.TB, dirs paths.Dirs) (left []string) {
 	}
 	for _, top := range []string{filepath.Join(dirs.Data, "vms"), dirs.Runtime} {
 		err := filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-			lock := strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".lock") // of a name
-			if err == nil && path != top && !lock && e.Name() != "pools" {
+			if err == nil && path != top && !lockOrPools(e.Name()) {
 				left = append(left, path)
 			}
 			return nil // what vanishes meanwhile is not left behind
@@ -85,6 +84,12 @@ func inHome(t testing.TB, dirs paths.Dirs) (left []string) {
 		}
 	}
 	return left
+}
+
+// lockOrPools reports whether a file may stay: one that is a lock of a name, or the
+// directory of pools.
+func lockOrPools(name string) bool {
+	return name == "pools" || strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".lock")
 }
 
 // HomeProcesses are the processes that have a home in their environment or, as QEMU has,
