@@ -3,7 +3,6 @@ package holt
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -99,7 +98,7 @@ func (g *fakeGuest) upgrade(w http.ResponseWriter, _ *http.Request) {
 		return
 	default:
 	}
-	conn, in, err := http.NewResponseController(w).Hijack()
+	conn, err := control.Accept(w)
 	if err != nil {
 		return
 	}
@@ -107,8 +106,7 @@ func (g *fakeGuest) upgrade(w http.ResponseWriter, _ *http.Request) {
 	g.mu.Lock()
 	g.conns = append(g.conns, conn)
 	g.mu.Unlock()
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+control.Protocol+"\r\n\r\n")
-	c := &fakeChannel{g, agentproto.NewReader(in, agentproto.Host), agentproto.NewWriter(conn), conn}
+	c := &fakeChannel{g, agentproto.NewReader(conn, agentproto.Host), agentproto.NewWriter(conn), conn}
 	if err := c.operation(); err != nil {
 		e := &agentproto.Error{Kind: agentproto.KindInternal, Message: err.Error()}
 		_ = errors.As(err, &e)

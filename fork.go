@@ -2,7 +2,6 @@ package holt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -73,36 +72,21 @@ func (vm *VM) forkOrigin(ctx context.Context) (*origin, error) {
 }
 
 // openForked opens the files that a monitor keeps open.
-func openForked(f control.Forked) (_ *monitor.OriginFiles, err error) {
-	var all []*os.File
-	open := func(fd int) *os.File {
-		file, oerr := f.Open(fd)
-		if oerr != nil {
-			err = errors.Join(err, fmt.Errorf("open what the VM's monitor saved: %w", oerr))
-			return nil
+func openForked(f control.Forked) (*monitor.OriginFiles, error) {
+	var opened []*os.File
+	for _, descriptor := range f.Files {
+		file, err := f.Open(descriptor)
+		if err != nil {
+			monitor.CloseAll(opened)
+			return nil, fmt.Errorf("open what the VM's monitor saved: %w", err)
 		}
-		all = append(all, file)
-		return file
+		opened = append(opened, file)
 	}
-	files := &monitor.OriginFiles{State: open(f.State)}
-	for i, m := range f.Memory {
-		files.Memory = append(files.Memory, open(m.Memory))
-		var pages *os.File
-		if i > 0 {
-			pages = open(m.Pages)
-		}
-		files.Pages = append(files.Pages, pages)
-	}
-	for _, fd := range f.DiskFiles {
-		files.Disks = append(files.Disks, open(fd))
-	}
+	files, err := (&monitor.Origin{Layers: f.Layers, Disks: f.Disks}).Files(opened)
 	if err != nil {
-		for _, file := range all {
-			_ = file.Close()
-		}
-		return nil, err
+		monitor.CloseAll(opened)
 	}
-	return files, nil
+	return files, err
 }
 
 // startAll starts n VMs, some at a time. On error none is left.
@@ -110,6 +94,10 @@ func (o *origin) startAll(ctx context.Context, n int, opts []Option) ([]*VM, err
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	vms := make([]*VM, n)
+	set, err := collect(opts)
+	if err != nil {
+		return nil, err
+	}
 	slots := make(chan struct{}, 2*runtime.NumCPU())
 	var starts sync.WaitGroup
 	for i := range vms {
@@ -117,7 +105,7 @@ func (o *origin) startAll(ctx context.Context, n int, opts []Option) ([]*VM, err
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			own := opts
-			if set, err := collect(opts); err == nil && set.name != "" && n > 1 {
+			if set.name != "" && n > 1 {
 				own = append(slices.Clip(opts), WithName(set.name+"-"+strconv.Itoa(i+1)))
 			}
 			vm, err := o.start(ctx, own)
@@ -145,14 +133,9 @@ func (o *origin) start(ctx context.Context, opts []Option) (*VM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	vm, err := o.vm(opts)
+	vm, err := o.newVM(ctx, opts)
 	if err != nil {
 		return nil, err
-	}
-	if vm.options.keep {
-		if err := vm.keep(ctx); err != nil {
-			return nil, err
-		}
 	}
 	if err := vm.Start(ctx); err != nil {
 		if vm.options.keep {

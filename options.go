@@ -28,7 +28,6 @@ type options struct {
 	dirs           []PathPair
 	disks          map[string]Disk
 	ports          *[]PortPair
-	program        func(*Config)
 
 	warm bool
 	hold bool // get the guest ready and run no program

@@ -1,6 +1,7 @@
 package holt
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/monitor"
-	"golang.org/x/sys/unix"
+	"github.com/holtvm/holt/internal/tempfile"
 )
 
 // origin is what VMs go on from: a saved VM in open files. Any number of VMs may be
@@ -34,11 +35,7 @@ func newOrigin(config Config, how json.RawMessage, program bool, files *monitor.
 		files:   files,
 		config:  config,
 		program: program,
-		close: sync.OnceFunc(func() {
-			for _, f := range files.List() {
-				_ = f.Close()
-			}
-		}),
+		close:   sync.OnceFunc(files.Close),
 	}
 	if err := json.Unmarshal(how, &o.launch); err != nil {
 		return nil, fmt.Errorf("read how the saved VM was run: %w", err)
@@ -46,23 +43,9 @@ func newOrigin(config Config, how json.RawMessage, program bool, files *monitor.
 	return o, nil
 }
 
-// memoryFile puts bytes into a file in memory, as a monitor takes them.
-func memoryFile(name string, b []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(b); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// runsFile is memoryFile for runs of pages.
+// runsFile puts runs of pages into a file, as a monitor takes them.
 func runsFile(runs []guestmem.Run) (*os.File, error) {
-	return memoryFile("pages", guestmem.EncodeRuns(runs))
+	return tempfile.InMemory("pages", guestmem.EncodeRuns(runs))
 }
 
 // vm returns a VM that goes on from o when it is started. The options may replace what
@@ -92,6 +75,18 @@ func (o *origin) vm(opts []Option) (*VM, error) {
 	return &VM{config: cfg, options: set, origin: &mine}, nil
 }
 
+// newVM is vm; a VM that is to be kept has its directory.
+func (o *origin) newVM(ctx context.Context, opts []Option) (*VM, error) {
+	vm, err := o.vm(opts)
+	if err == nil && vm.options.keep {
+		err = vm.keep(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return vm, nil
+}
+
 // replace merges the options into the saved VM's configuration.
 func (o *origin) replace(set options) (cfg Config, spec monitor.Origin, files *monitor.OriginFiles, err error) {
 	cfg, spec = o.config.clone(), o.spec
@@ -117,12 +112,6 @@ func (o *origin) replace(set options) (cfg Config, spec monitor.Origin, files *m
 	if set.ports != nil {
 		cfg.PortMap = *set.ports
 	}
-	if set.program != nil {
-		if o.program {
-			errs = append(errs, errors.New("the saved VM's program runs already: another one is started by VM.Command"))
-		}
-		set.program(&cfg)
-	}
 	if cfg, err = cfg.absolute(); err != nil {
 		errs = append(errs, err)
 	}
@@ -138,10 +127,7 @@ func (c *Config) moveDir(dir PathPair) error {
 	i := slices.IndexFunc(c.MappedDirs, func(p PathPair) bool { return p.Guest == dir.Guest })
 	if i < 0 {
 		var paths []string
-		if c.RootPath != "" {
-			paths = append(paths, "/")
-		}
-		for _, p := range c.MappedDirs {
+		for _, p := range c.dirs() {
 			paths = append(paths, p.Guest)
 		}
 		return fmt.Errorf("replace directory %s: the saved VM has none at %q, but at %q", dir.Host, dir.Guest, paths)

@@ -1,10 +1,8 @@
 package holt
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -70,13 +68,9 @@ func (c *PoolClient) Acquire(ctx context.Context) (*VM, error) {
 // accept reads which VM the connection is the lease of.
 func (c *PoolClient) accept(ctx context.Context, conn net.Conn) (*VM, error) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	line, err := bufio.NewReaderSize(conn, 4096).ReadSlice('\n') // which bounds it
-	if err != nil {
-		return nil, orCause(ctx, err)
-	}
 	var lease poolLease
-	if err := json.Unmarshal(line, &lease); err != nil {
-		return nil, err
+	if err := control.ReadLine(conn, maxPoolLease, &lease); err != nil {
+		return nil, orCause(ctx, err)
 	}
 	return Open(ctx, lease.VM, c.opts...)
 }

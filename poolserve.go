@@ -32,6 +32,9 @@ type poolLease struct {
 	VM string `json:"vm"` // its id
 }
 
+// maxPoolLease bounds an encoded poolLease, in bytes.
+const maxPoolLease = 4096
+
 // poolLockTime is how long a new pool waits for one that is about to leave its name.
 const poolLockTime = 200 * time.Millisecond
 
@@ -212,18 +215,13 @@ func (s *poolServer) lease(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = s.pool.Release(vm) }() // it was acquired once
-	conn, in, err := http.NewResponseController(w).Hijack()
+	conn, err := control.Accept(w)
 	if err != nil {
 		return
 	}
 	defer conn.Close()
 	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
-	line, err := json.Marshal(poolLease{vm.ID()})
-	if err != nil {
-		return
-	}
-	head := "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + control.Protocol + "\r\n\r\n"
-	if _, err := io.WriteString(conn, head+string(line)+"\n"); err == nil {
-		_, _ = io.Copy(io.Discard, in) // until the client has gone
+	if json.NewEncoder(conn).Encode(poolLease{vm.ID()}) == nil {
+		_, _ = io.Copy(io.Discard, conn) // until the client has gone
 	}
 }

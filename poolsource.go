@@ -64,15 +64,17 @@ func PoolConfigured(cfg Config) PoolSource {
 		if err != nil {
 			return nil, fmt.Errorf("save the VM that it has copies of: %w", err)
 		}
-		return o.alone(), nil
+		return o, nil
 	}}
 }
 
 // alone takes away what of the host only one VM can have.
 func (o *origin) alone() *origin {
-	o.config.PortMap, o.config.ConsoleOutput, o.config.PacketCapture = nil, "", ""
+	o.config.alone()
 	return o
 }
+
+func (c *Config) alone() { c.PortMap, c.ConsoleOutput, c.PacketCapture = nil, "", "" }
 
 // machines are where a pool's VMs come from.
 type machines interface {

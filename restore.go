@@ -13,6 +13,7 @@ import (
 	"github.com/holtvm/holt/internal/diskimage"
 	"github.com/holtvm/holt/internal/monitor"
 	"github.com/holtvm/holt/internal/snapshot"
+	"github.com/holtvm/holt/internal/tempfile"
 )
 
 // Restore makes a VM that goes on where a snapshot was taken, and returns when it runs.
@@ -46,10 +47,7 @@ func FromSnapshot(ctx context.Context, name string, opts ...Option) (*VM, error)
 	if err != nil {
 		return nil, err
 	}
-	vm, err := o.vm(opts)
-	if err == nil && vm.options.keep {
-		err = vm.keep(ctx)
-	}
+	vm, err := o.newVM(ctx, opts)
 	if err != nil {
 		o.close()
 		return nil, err
@@ -118,13 +116,11 @@ func originFiles(opened *snapshot.Files, needed []snapshot.Disk, prefetch bool) 
 	var made []*os.File
 	defer func() {
 		if err != nil {
-			for _, f := range made {
-				_ = f.Close()
-			}
+			monitor.CloseAll(made)
 		}
 	}()
 	files = &monitor.OriginFiles{}
-	if files.State, err = memoryFile("state", opened.State); err != nil {
+	if files.State, err = tempfile.InMemory("state", opened.State); err != nil {
 		return nil, nil, err
 	}
 	made = append(made, files.State)

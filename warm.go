@@ -85,7 +85,7 @@ func canSave(ctx context.Context, backend, cache string) error {
 func (c Config) template() Config {
 	c = c.clone()
 	c.ExecPath, c.Args, c.Env, c.WorkdirPath, c.Rlimits = "/", nil, nil, "", nil
-	c.PortMap, c.PacketCapture, c.ConsoleOutput = nil, "", ""
+	c.alone()
 	return c
 }
 

@@ -150,12 +150,11 @@ func (vm *fakeVM) control() http.Handler {
 
 // upgraded answers that the connection is serve's.
 func upgraded(w http.ResponseWriter, serve func(net.Conn) error) {
-	conn, _, err := http.NewResponseController(w).Hijack()
+	conn, err := control.Accept(w)
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+control.Protocol+"\r\n\r\n")
 	if err := serve(conn); err != nil {
 		e := &agentproto.Error{Kind: agentproto.KindInternal, Message: err.Error()}
 		_ = errors.As(err, &e)
@@ -207,7 +206,7 @@ func (vm *fakeVM) fork(conn net.Conn) error {
 		}
 		fds[i] = fd
 	}
-	forked := control.Forked{PID: os.Getpid(), State: fds[0], Memory: []control.MemoryFile{{Memory: fds[1], Pages: -1}}}
+	forked := control.Forked{PID: os.Getpid(), Layers: 1, Files: fds[:]}
 	_ = json.NewEncoder(conn).Encode(forked)
 	_, _ = io.Copy(io.Discard, conn)
 	return nil

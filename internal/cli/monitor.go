@@ -91,13 +91,16 @@ func runMonitor() error {
 
 // takeOrigin takes the files that the VM goes on from.
 func takeOrigin(o *monitor.Origin) (*monitor.OriginFiles, error) {
-	fd := originFD
-	return o.Files(func() *os.File {
-		syscall.CloseOnExec(fd)
-		f := os.NewFile(uintptr(fd), fmt.Sprintf("origin %d", fd-originFD))
-		fd++
-		return f
-	})
+	n, err := o.Count()
+	if err != nil {
+		return nil, err
+	}
+	files := make([]*os.File, n)
+	for i := range files {
+		syscall.CloseOnExec(originFD + i)
+		files[i] = os.NewFile(uintptr(originFD+i), fmt.Sprintf("origin %d", i))
+	}
+	return o.Files(files)
 }
 
 // remove removes the VM whose lock this is.

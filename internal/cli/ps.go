@@ -201,26 +201,33 @@ func newInspect() *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeVMs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var list []holt.Info
-			for _, name := range args {
+			return inspectAll(cmd.OutOrStdout(), args, format, func(name string) (info holt.Info, err error) {
 				vm, err := openVM(cmd.Context(), name)
 				if err != nil {
-					return err
+					return info, err
 				}
-				info, err := vm.Info(cmd.Context())
-				if err != nil {
-					return err
-				}
-				list = append(list, info)
-			}
-			if format != "" {
-				return printTemplate(cmd.OutOrStdout(), format, list)
-			}
-			return printJSON(cmd.OutOrStdout(), list)
+				return vm.Info(cmd.Context())
+			})
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "", "print each VM through a Go `TEMPLATE`")
 	return cmd
+}
+
+// inspectAll prints what look finds under each name: as JSON or through a template.
+func inspectAll[T any](out io.Writer, names []string, format string, look func(name string) (T, error)) error {
+	var list []T
+	for _, name := range names {
+		info, err := look(name)
+		if err != nil {
+			return err
+		}
+		list = append(list, info)
+	}
+	if format != "" {
+		return printTemplate(out, format, list)
+	}
+	return printJSON(out, list)
 }
 
 func newPrune() *cobra.Command {

@@ -90,22 +90,13 @@ func newSnapshotInspect() *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var list []holt.SnapshotInfo
-			for _, name := range args {
+			return inspectAll(cmd.OutOrStdout(), args, format, func(name string) (info holt.SnapshotInfo, err error) {
 				s, err := holt.OpenSnapshot(cmd.Context(), name)
 				if err != nil {
-					return err
+					return info, err
 				}
-				info, err := s.Info()
-				if err != nil {
-					return err
-				}
-				list = append(list, info)
-			}
-			if format != "" {
-				return printTemplate(cmd.OutOrStdout(), format, list)
-			}
-			return printJSON(cmd.OutOrStdout(), list)
+				return s.Info()
+			})
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "", "print each snapshot through a Go `TEMPLATE`")

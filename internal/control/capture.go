@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -25,21 +24,15 @@ type Base struct {
 	Snapshot string `json:"snapshot,omitempty"`
 }
 
-// Forked is the answer to PathFork. Its numbers are descriptors of the process PID,
-// which are open as long as the connection.
+// Forked is the answer to PathFork.
 type Forked struct {
-	PID       int           `json:"pid"`
-	Paused    time.Duration `json:"paused_ns"` // how long the guest stood still
-	State     int           `json:"state"`
-	Memory    []MemoryFile  `json:"memory"`          // the base first
-	Disks     []string      `json:"disks,omitempty"` // serials, and their content
-	DiskFiles []int         `json:"disk_files,omitempty"`
-}
-
-// MemoryFile is a layer of guest memory, see package guestmem.
-type MemoryFile struct {
-	Memory int `json:"memory"`
-	Pages  int `json:"pages"` // -1 for the base
+	PID    int           `json:"pid"`
+	Paused time.Duration `json:"paused_ns"` // how long the guest stood still
+	Layers int           `json:"layers"`    // of memory
+	Disks  []string      `json:"disks,omitempty"`
+	// Files are descriptors of the process PID, which are open as long as the
+	// connection: what a monitor is handed as a VM's origin, in that order.
+	Files []int `json:"files"`
 }
 
 // maxForked bounds the answer to PathFork, in bytes.
@@ -64,7 +57,9 @@ func (c *Client) Fork(ctx context.Context) (f Forked, conn net.Conn, err error) 
 		return f, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	f, err = readForked(conn)
+	if err = ReadLine(conn, maxForked, &f); err != nil {
+		err = fmt.Errorf("ask the VM's monitor for %s: %w", PathFork, gone(err))
+	}
 	if !stop() {
 		err = context.Cause(ctx)
 	}
@@ -73,27 +68,6 @@ func (c *Client) Fork(ctx context.Context) (f Forked, conn net.Conn, err error) 
 		return f, nil, err
 	}
 	return f, conn, nil
-}
-
-// readForked reads the line that a monitor answers to PathFork.
-func readForked(conn net.Conn) (f Forked, err error) {
-	b := make([]byte, 0, 4096)
-	for len(b) == 0 || b[len(b)-1] != '\n' {
-		if len(b) > maxForked {
-			return f, errors.New("the VM's monitor answers without end")
-		}
-		n, err := conn.Read(b[len(b):cap(b)])
-		if err != nil {
-			return f, fmt.Errorf("ask the VM's monitor: %w", gone(err))
-		}
-		if b = b[:len(b)+n]; len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-	}
-	if err := json.Unmarshal(b, &f); err != nil {
-		return f, fmt.Errorf("ask the VM's monitor for %s: %w", PathFork, err)
-	}
-	return f, nil
 }
 
 // Open opens a descriptor of the process that answered, for reading.

@@ -253,13 +253,3 @@ func upgrade(conn net.Conn, path string, params []string) (net.Conn, error) {
 	}
 	return &stream{conn, in}, nil
 }
-
-// stream is a connection of whose data some may have been read already.
-type stream struct {
-	net.Conn
-
-	in *bufio.Reader
-}
-
-// Read implements net.Conn.
-func (s *stream) Read(b []byte) (int, error) { return s.in.Read(b) }

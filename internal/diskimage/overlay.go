@@ -2,12 +2,11 @@ package diskimage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/holtvm/holt/internal/tempfile"
 )
 
 // maxOverlay is the largest disk that an Overlay has, in bytes: what ext4 has as a
@@ -50,7 +49,7 @@ func openOverlay(base *os.File, size int64, dir string) (*Overlay, error) {
 	case !fi.Mode().IsRegular() || fi.Size() < size:
 		return nil, fmt.Errorf("is not a regular file of %d bytes", size)
 	}
-	file, err := unnamed(dir)
+	file, err := tempfile.In(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make a file for changes in %s: %w", dir, bare(err))
 	}
@@ -61,22 +60,6 @@ func openOverlay(base *os.File, size int64, dir string) (*Overlay, error) {
 	o := &Overlay{base: plain(base, size), top: plain(file, size), own: newBitmap((size + blockSize - 1) / blockSize)}
 	o.top.path = fmt.Sprintf("%s (its changes, in %s)", base.Name(), dir)
 	return o, nil
-}
-
-// unnamed makes a file in dir that has no name.
-func unnamed(dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|os.O_EXCL, 0o600) // never to get one
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
-		return f, err
-	}
-	if f, err = os.CreateTemp(dir, ".overlay-*"); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // Size is the disk's size, as OpenOverlay got it, in bytes.

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -27,15 +25,11 @@ func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ct
 	if ctx.Err() != nil { // who asked has gone while somebody else's operation went on
 		return 0, context.Cause(ctx)
 	}
-	vm, err := i.machine(op)
+	vm, err := i.saver(op)
 	if err != nil {
 		return 0, err
 	}
-	saver, ok := vm.(hypervisor.Saver)
-	switch {
-	case !ok:
-		return 0, errCannotSave(i.backend())
-	case i.spec.Nested: // before it is held up in vain
+	if i.spec.Nested { // before it is held up in vain
 		return 0, errors.New("a VM with a nested hypervisor cannot be saved")
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -44,10 +38,10 @@ func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ct
 	var box mailbox
 	begin := time.Now()
 	if i.state() != state.Paused {
-		box = i.freeze(ctx, saver)
+		box = i.freeze(ctx, vm)
 		begin = time.Now()
 		letGo := func() { // a guest that has ended needs no word
-			_ = saver.Look(func(mem *guestmem.Memory) error { box.goOn(mem); return nil })
+			_ = vm.Look(func(mem *guestmem.Memory) error { box.goOn(mem); return nil })
 		}
 		if err := vm.Pause(ctx); err != nil {
 			letGo()
@@ -64,7 +58,7 @@ func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ct
 			stood = time.Since(begin)
 		}()
 	}
-	err = saver.Save(func(machine []byte, mem *guestmem.Memory) error {
+	err = vm.Save(func(machine []byte, mem *guestmem.Memory) error {
 		held := box
 		if frozen, _ := box.frozen(mem); !frozen && box != 0 {
 			i.log.Warn("the guest's programs were not held long enough for it to be saved")
@@ -79,6 +73,20 @@ func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ct
 		return keep(ctx, b, mem)
 	})
 	return time.Since(begin), err
+}
+
+// saver returns the machine, if it can be saved, of a VM that is in the state for an
+// operation.
+func (i *instance) saver(op state.Operation) (hypervisor.Saver, error) {
+	vm, err := i.machine(op)
+	if err != nil {
+		return nil, err
+	}
+	saver, ok := vm.(hypervisor.Saver)
+	if !ok {
+		return nil, errCannotSave(i.backend())
+	}
+	return saver, nil
 }
 
 // hasProgram reports whether the main program was started.
@@ -190,13 +198,4 @@ func writeFile(path string, b []byte) error {
 	}
 	_, err = f.Write(b)
 	return errors.Join(err, f.Close())
-}
-
-// memfd makes a file in memory.
-func memfd(name string) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make a file in memory: %w", err)
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/holtvm/holt/internal/agentproto"
-	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/state"
@@ -206,8 +205,8 @@ func TestForksGiveFilesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range forked.Memory {
-			f, err := control.Forked{PID: os.Getpid()}.Open(m.Memory)
+		for _, descriptor := range forked.Files {
+			f, err := forked.Open(descriptor)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/guestmem"
-	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/state"
 )
 
@@ -40,14 +39,9 @@ func (i *instance) serveBase(w http.ResponseWriter, _ *http.Request) {
 func (i *instance) serveWorkingSet(w http.ResponseWriter, _ *http.Request) {
 	i.operation.Lock()
 	defer i.operation.Unlock()
-	vm, err := i.machine(state.Snapshot)
+	saver, err := i.saver(state.Snapshot)
 	if err != nil {
 		refuse(w, err)
-		return
-	}
-	saver, ok := vm.(hypervisor.Saver)
-	if !ok {
-		refuse(w, errCannotSave(i.backend()))
 		return
 	}
 	var pages []byte

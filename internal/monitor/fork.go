@@ -10,6 +10,7 @@ import (
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/state"
+	"github.com/holtvm/holt/internal/tempfile"
 )
 
 // forkLayers is how many layers the memory of a VM that is forked again and again may
@@ -19,21 +20,13 @@ const forkLayers = 8
 // serveFork saves the VM into files in memory, tells the client which they are, and
 // keeps them open until it has gone. The client opens them through /proc.
 func (i *instance) serveFork(w http.ResponseWriter, r *http.Request) {
-	if err := i.check(state.Fork); err != nil {
-		refuse(w, err)
-		return
-	}
 	forked, files, err := i.fork(r.Context())
-	defer func() {
-		for _, f := range files {
-			_ = f.Close()
-		}
-	}()
+	defer CloseAll(files)
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	conn, err := upgrade(w)
+	conn, err := control.Accept(w)
 	if err != nil {
 		return
 	}
@@ -45,49 +38,44 @@ func (i *instance) serveFork(w http.ResponseWriter, r *http.Request) {
 
 // fork saves the VM into files in memory. Its own memory is mapped from them then, so
 // that it has every page in common with its clones that nobody writes to. The files
-// that are returned are for the caller to close, whatever the error is.
+// that are returned, in the order of OriginFiles.List, are for the caller to close,
+// whatever the error is.
 func (i *instance) fork(ctx context.Context) (forked control.Forked, files []*os.File, err error) {
-	keep := func(name string, b []byte) (int, error) {
-		f, err := memfd(name)
-		if err != nil {
-			return -1, err
+	add := func(f *os.File, err error) error {
+		if err == nil {
+			files = append(files, f)
 		}
-		files = append(files, f)
-		_, err = f.Write(b)
-		return int(f.Fd()), err
+		return err
 	}
 	forked.PID = os.Getpid()
 	forked.Paused, err = i.capture(ctx, state.Fork, func(ctx context.Context, state []byte, mem *guestmem.Memory) (err error) {
-		if forked.State, err = keep("state", state); err != nil {
+		if err := add(tempfile.InMemory("state", state)); err != nil {
 			return err
 		}
 		img, err := i.share(ctx, mem)
 		if err != nil {
 			return err
 		}
+		forked.Layers = len(img.Layers)
 		for n, l := range img.Layers {
-			// A number of its own: that of the layer's file is another file's when the VM
-			// has ended.
-			f, err := dup(l.File)
-			if err != nil {
+			// A descriptor of its own: that of the layer is another file's when the VM has
+			// ended.
+			if err := add(dup(l.File)); err != nil {
 				return err
 			}
-			files = append(files, f)
-			m := control.MemoryFile{Memory: int(f.Fd()), Pages: -1}
 			if n > 0 {
-				if m.Pages, err = keep("pages", guestmem.EncodeRuns(l.Runs)); err != nil {
+				if err := add(tempfile.InMemory("pages", guestmem.EncodeRuns(l.Runs))); err != nil {
 					return err
 				}
 			}
-			forked.Memory = append(forked.Memory, m)
 		}
-		forked.Disks, err = i.asm.saveDisks(ctx, func(string) (*os.File, error) { return unnamed(i.spec.Dir) }, func(f *os.File) error {
-			files = append(files, f)
-			forked.DiskFiles = append(forked.DiskFiles, int(f.Fd()))
-			return nil
-		})
+		forked.Disks, err = i.asm.saveDisks(ctx, func(string) (*os.File, error) { return tempfile.In(i.spec.Dir) },
+			func(f *os.File) error { return add(f, nil) })
 		return err
 	})
+	for _, f := range files {
+		forked.Files = append(forked.Files, int(f.Fd()))
+	}
 	return forked, files, err
 }
 
@@ -101,7 +89,7 @@ func (i *instance) share(ctx context.Context, mem *guestmem.Memory) (*guestmem.I
 			return now, err
 		}
 	}
-	f, err := memfd("guest-memory")
+	f, err := tempfile.InMemory("guest-memory", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -103,10 +103,7 @@ func (l *life) accept(ctx context.Context, listener net.Listener) (net.Conn, err
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
 	conn, err := listener.Accept()
 	_ = listener.Close()
-	if err != nil {
-		return nil, cause(ctx, err)
-	}
-	return conn, nil
+	return conn, err
 }
 
 // watch ends the VM's context when the machine ends, or when its boot gets

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -62,24 +63,17 @@ func (f *OriginFiles) List() []*os.File {
 
 // Dup returns the same files once more, for another to close.
 func (f *OriginFiles) Dup() (*OriginFiles, error) {
-	all := f.List()
-	copies := make([]*os.File, 0, len(all))
-	for _, file := range all {
+	var copies []*os.File
+	for _, file := range f.List() {
 		twin, err := dup(file)
 		if err != nil {
-			for _, file := range copies {
-				_ = file.Close()
-			}
+			CloseAll(copies)
 			return nil, err
 		}
 		copies = append(copies, twin)
 	}
 	o := Origin{Layers: len(f.Memory), Disks: make([]string, len(f.Disks)), WorkingSet: f.WorkingSet != nil}
-	return o.Files(func() *os.File {
-		next := copies[0]
-		copies = copies[1:]
-		return next
-	})
+	return o.Files(copies)
 }
 
 // dup opens a file once more.
@@ -92,29 +86,40 @@ func dup(f *os.File) (*os.File, error) {
 }
 
 // Close closes all files.
-func (f *OriginFiles) Close() {
-	for _, file := range f.List() {
-		_ = file.Close()
+func (f *OriginFiles) Close() { CloseAll(f.List()) }
+
+// CloseAll closes files that nobody wrote to, so that there is nothing to be told.
+func CloseAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
 	}
 }
 
-// Files takes the files that were handed over: next returns one after the other.
-func (o *Origin) Files(next func() *os.File) (*OriginFiles, error) {
+// Count is how many files there are.
+func (o *Origin) Count() (int, error) {
 	if o.Layers < 1 || o.Layers > maxLayers {
-		return nil, fmt.Errorf("the VM's origin has %d layers of memory: 1 to %d are possible", o.Layers, maxLayers)
+		return 0, fmt.Errorf("the VM's origin has %d layers of memory: 1 to %d are possible", o.Layers, maxLayers)
 	}
-	f := &OriginFiles{State: next(), Memory: make([]*os.File, o.Layers), Pages: make([]*os.File, o.Layers)}
-	for i := range f.Memory {
-		f.Memory[i] = next()
-		if i > 0 {
-			f.Pages[i] = next()
-		}
-	}
-	for range o.Disks {
-		f.Disks = append(f.Disks, next())
-	}
+	n := 2*o.Layers + len(o.Disks) // the state in the place of the base's pages
 	if o.WorkingSet {
-		f.WorkingSet = next()
+		n++
+	}
+	return n, nil
+}
+
+// Files tells the files that were handed over from each other.
+func (o *Origin) Files(all []*os.File) (*OriginFiles, error) {
+	if n, err := o.Count(); err != nil || n != len(all) {
+		return nil, cmp.Or(err, fmt.Errorf("the VM's origin has %d files, %d are handed over", n, len(all)))
+	}
+	f := &OriginFiles{State: all[0], Memory: []*os.File{all[1]}, Pages: []*os.File{nil}}
+	rest := all[2:]
+	for ; len(f.Memory) < o.Layers; rest = rest[2:] {
+		f.Memory, f.Pages = append(f.Memory, rest[0]), append(f.Pages, rest[1])
+	}
+	f.Disks, rest = rest[:len(o.Disks)], rest[len(o.Disks):]
+	if o.WorkingSet {
+		f.WorkingSet = rest[0]
 	}
 	return f, nil
 }

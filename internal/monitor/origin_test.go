@@ -9,6 +9,7 @@ import (
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/guestmem"
+	"github.com/holtvm/holt/internal/tempfile"
 )
 
 // TestOriginFilesAreHandedOver: what one process lists, another takes, in whichever
@@ -36,10 +37,16 @@ func TestOriginFilesAreHandedOver(t *testing.T) {
 			f.WorkingSet = named(t, "working-set")
 		}
 		list := f.List()
-		next := 0
-		got, err := o.Files(func() *os.File { next++; return list[next-1] })
-		if err != nil || next != len(list) || !slices.Equal(got.List(), list) || !slices.Equal(got.Disks, f.Disks) || got.WorkingSet != f.WorkingSet {
-			t.Errorf("%+v: %d of %d files taken, %v", o, next, len(list), err)
+		n, err := o.Count()
+		if err != nil || n != len(list) {
+			t.Fatalf("%+v: %d files, %v; %d are listed", o, n, err, len(list))
+		}
+		got, err := o.Files(list)
+		if err != nil || !slices.Equal(got.List(), list) || !slices.Equal(got.Disks, f.Disks) || got.WorkingSet != f.WorkingSet {
+			t.Errorf("%+v: %+v, %v", o, got, err)
+		}
+		if _, err := o.Files(list[1:]); err == nil {
+			t.Errorf("%+v: a file too few is enough", o)
 		}
 		twin, err := f.Dup()
 		if err != nil {
@@ -58,7 +65,7 @@ func TestOriginFilesAreHandedOver(t *testing.T) {
 
 func named(t *testing.T, name string) *os.File {
 	t.Helper()
-	f, err := memfd(name)
+	f, err := tempfile.InMemory(name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,12 +2,8 @@ package monitor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // saveDisks copies every disk that the guest may write into a file of its own, made by
@@ -31,20 +27,4 @@ func (a *assembly) saveDisks(ctx context.Context, create func(name string) (*os.
 		names = append(names, d.name)
 	}
 	return names, nil
-}
-
-// unnamed makes a file in dir that goes when the last who has it open does.
-func unnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), filepath.Join(dir, "unnamed")), nil
-	}
-	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
-		return nil, &os.PathError{Op: "create a temporary file in", Path: dir, Err: err}
-	}
-	f, err := os.CreateTemp(dir, ".unnamed-*")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
 }

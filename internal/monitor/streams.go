@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -32,7 +31,7 @@ func (i *instance) serveAgent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer agent.Close()
-	conn, err := upgrade(w)
+	conn, err := control.Accept(w)
 	if err != nil {
 		return // nobody is there to be told
 	}
@@ -60,7 +59,7 @@ func (i *instance) serveAttach(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	input := r.URL.Query().Get(control.ParamStdin) != "" && i.spec.Program.Stdin
-	conn, err := upgrade(w)
+	conn, err := control.Accept(w)
 	if err != nil {
 		return
 	}
@@ -76,27 +75,3 @@ func (i *instance) serveAttach(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = i.program.follow(c, agentproto.NewReader(conn, agentproto.Host)) // it may go at any time
 }
-
-// upgrade makes a request's connection one of the agent protocol.
-func upgrade(w http.ResponseWriter) (net.Conn, error) {
-	conn, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, err
-	}
-	const head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + control.Protocol + "\r\n\r\n"
-	if _, err := io.WriteString(conn, head); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return &upgraded{conn, buffered.Reader}, nil
-}
-
-// upgraded is a connection of whose data the server may have read some already.
-type upgraded struct {
-	net.Conn
-
-	in io.Reader
-}
-
-// Read implements net.Conn.
-func (u *upgraded) Read(b []byte) (int, error) { return u.in.Read(b) }

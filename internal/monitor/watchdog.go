@@ -21,7 +21,8 @@ const (
 )
 
 // watchBoot returns an error when the guest got nowhere: it used up its budget of
-// processor time, or used next to none for too long. It returns nil when ctx ends. quota is what they may use in each limits.Period; 0 for all that they can.
+// processor time, or used next to none for too long. It returns nil when ctx ends. quota
+// is what its vCPUs may use in each limits.Period; 0 for all that they can.
 func watchBoot(ctx context.Context, budget, quota time.Duration, cpuTime func() time.Duration) error {
 	idleCPU := idleCPU
 	if quota > 0 { // of which a busy host gives it a part

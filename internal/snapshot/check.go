@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/holtvm/holt/internal/guestmem"
+	"github.com/holtvm/holt/internal/names"
 )
 
 // Bounds of what is read before it is trusted.
@@ -26,21 +26,8 @@ const (
 	maxFeatures = 4096
 )
 
-var (
-	nameForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
-	idForm   = regexp.MustCompile(`^[0-9a-f]{12}$`)
-)
-
 // CheckName says what is wrong with a name for a snapshot.
-func CheckName(name string) error {
-	switch {
-	case !nameForm.MatchString(name):
-		return fmt.Errorf("snapshot name %.80q: must be 1 to 63 letters, digits, '_', '.' or '-', and begin with a letter or digit", name)
-	case idForm.MatchString(name):
-		return fmt.Errorf("snapshot name %q: looks like an id (12 hexadecimal digits)", name)
-	}
-	return nil
-}
+func CheckName(name string) error { return names.Check("snapshot", name) }
 
 // check says what is wrong with a manifest, whatever its sections are.
 func (m Manifest) check() error {
@@ -50,9 +37,9 @@ func (m Manifest) check() error {
 		}
 	}
 	switch {
-	case !idForm.MatchString(m.ID):
+	case !names.IsID(m.ID):
 		return fmt.Errorf("id %.80q: must be 12 hexadecimal digits", m.ID)
-	case m.Parent != "" && !idForm.MatchString(m.Parent):
+	case m.Parent != "" && !names.IsID(m.Parent):
 		return fmt.Errorf("parent %.80q: must be an id of 12 hexadecimal digits", m.Parent)
 	case m.Memory == 0 || m.Memory > maxMemory || m.Memory%memoryUnit != 0:
 		return fmt.Errorf("memory of %d bytes: must be a multiple of 1 MiB below 16 TiB", m.Memory)
@@ -81,7 +68,7 @@ func (n Needs) check() error {
 	named := map[string]bool{}
 	for _, d := range n.Disks {
 		switch {
-		case !nameForm.MatchString(d.Name):
+		case !names.IsName(d.Name):
 			return fmt.Errorf("disk name %.80q: must be 1 to 63 letters, digits, '_', '.' or '-', and begin with a letter or digit", d.Name)
 		case named[d.Name]:
 			return fmt.Errorf("two disks have the name %q", d.Name)

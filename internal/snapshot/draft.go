@@ -2,8 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/atomicfile"
+	"github.com/holtvm/holt/internal/names"
 )
 
 // lockName is the file in a draft's directory that is locked as long as somebody works
@@ -50,20 +49,18 @@ func (s *Store) Begin(ctx context.Context, name string) (*Draft, error) {
 
 // begin makes the draft, and says which ones are dead.
 func (s *Store) begin(ctx context.Context, name string) (_ *Draft, dead []string, err error) {
-	names, err := s.lock(ctx)
+	lock, err := s.lock(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer names.Unlock()
+	defer lock.Unlock()
 	if err := s.checkFree(name); err != nil {
 		return nil, nil, err
 	}
 	if dead, err = s.dead(); err != nil {
 		return nil, nil, err
 	}
-	var id [6]byte
-	rand.Read(id[:])
-	d := &Draft{ID: hex.EncodeToString(id[:]), Name: name, store: s}
+	d := &Draft{ID: names.NewID(), Name: name, store: s}
 	if d.Path, err = atomicfile.MkdirTemp(s.dir); err != nil {
 		return nil, nil, err
 	}

@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/holtvm/holt/internal/flock"
+	"github.com/holtvm/holt/internal/names"
 	"github.com/holtvm/holt/internal/paths"
 )
 
@@ -93,7 +93,7 @@ func (s *Store) List() ([]*Snapshot, error) {
 	}
 	var all []*Snapshot
 	for _, e := range entries {
-		if e.IsDir() && idForm.MatchString(e.Name()) {
+		if e.IsDir() && names.IsID(e.Name()) {
 			if one, err := s.load(e.Name()); err == nil {
 				all = append(all, one)
 			}
@@ -138,22 +138,14 @@ func (s *Store) Find(name string) (*Snapshot, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w without a name", ErrNotFound)
 	}
-	if idForm.MatchString(name) {
+	if names.IsID(name) {
 		return s.load(name)
 	}
 	all, err := s.List()
 	if err != nil {
 		return nil, err
 	}
-	var found []*Snapshot
-	for _, one := range all {
-		if one.Manifest.Name == name {
-			return one, nil
-		}
-		if len(name) >= 4 && strings.HasPrefix(one.Manifest.ID, name) {
-			found = append(found, one)
-		}
-	}
+	found := names.Match(all, name, func(s *Snapshot) (id, name string) { return s.Manifest.ID, s.Manifest.Name })
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("%w: %q", ErrNotFound, name)

@@ -2,19 +2,17 @@ package state
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/holtvm/holt/internal/atomicfile"
 	"github.com/holtvm/holt/internal/flock"
+	"github.com/holtvm/holt/internal/names"
 	"github.com/holtvm/holt/internal/paths"
 )
 
@@ -33,21 +31,8 @@ func Open(dirs paths.Dirs) *Store {
 	return &Store{kept: filepath.Join(dirs.Data, "vms"), running: dirs.Runtime}
 }
 
-var (
-	nameForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
-	idForm   = regexp.MustCompile(`^[0-9a-f]{12}$`)
-)
-
 // CheckName says what is wrong with a name for a VM.
-func CheckName(name string) error {
-	switch {
-	case !nameForm.MatchString(name):
-		return fmt.Errorf("VM name %.80q: must be 1 to 63 letters, digits, '_', '.' or '-', and begin with a letter or digit", name)
-	case idForm.MatchString(name):
-		return fmt.Errorf("VM name %q: looks like an id (12 hexadecimal digits)", name)
-	}
-	return nil
-}
+func CheckName(name string) error { return names.Check("VM", name) }
 
 // ExistsError says that a name is taken.
 type ExistsError struct{ Name, ID string }
@@ -61,9 +46,7 @@ func (e *ExistsError) Error() string {
 // record's ID and Created. A name that is taken is an *ExistsError. What dead VMs
 // left in the runtime directory is cleaned up.
 func (s *Store) Create(ctx context.Context, r Record) (*Dir, error) {
-	var id [6]byte
-	rand.Read(id[:])
-	r.Version, r.ID, r.Created = Version, hex.EncodeToString(id[:]), time.Now().UTC()
+	r.Version, r.ID, r.Created = Version, names.NewID(), time.Now().UTC()
 	_, _ = s.Sweep() // what cannot be removed is no reason to make no VM; prune tells
 	parent := s.running
 	if r.Kept {
@@ -158,7 +141,7 @@ func (s *Store) List() ([]*Dir, error) {
 			return nil, fmt.Errorf("list VMs: %w", err)
 		}
 		for _, e := range entries {
-			if e.IsDir() && idForm.MatchString(e.Name()) {
+			if e.IsDir() && names.IsID(e.Name()) {
 				if d, err := Load(filepath.Join(parent, e.Name())); err == nil {
 					all = append(all, d)
 				}
@@ -182,7 +165,7 @@ func Load(path string) (*Dir, error) {
 // Find returns the VM with a name, an id, or the only id that begins so (with 4
 // digits or more).
 func (s *Store) Find(name string) (*Dir, error) {
-	if idForm.MatchString(name) {
+	if names.IsID(name) {
 		for _, parent := range []string{s.running, s.kept} {
 			d, err := Load(filepath.Join(parent, name))
 			if err == nil || !errors.Is(err, ErrNotFound) {
@@ -194,15 +177,7 @@ func (s *Store) Find(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []*Dir
-	for _, d := range all {
-		if d.Record.Name == name {
-			return d, nil
-		}
-		if len(name) >= 4 && strings.HasPrefix(d.Record.ID, name) {
-			found = append(found, d)
-		}
-	}
+	found := names.Match(all, name, func(d *Dir) (id, name string) { return d.Record.ID, d.Record.Name })
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("%w: %q (holt ps -a lists all)", ErrNotFound, name)
@@ -278,13 +253,13 @@ func sweep(path string, e os.DirEntry, running bool) (gone bool, err error) {
 		if err == nil && time.Since(info.ModTime()) > unfinishedAge {
 			return true, os.RemoveAll(path)
 		}
-	case running && idForm.MatchString(e.Name()):
+	case running && names.IsID(e.Name()):
 		// Its record may be missing or of another version: only the lock counts.
 		d := &Dir{Path: path, Record: Record{ID: e.Name()}}
 		if d.TryLock() == nil {
 			return true, d.Remove()
 		}
-	case idForm.MatchString(e.Name()):
+	case names.IsID(e.Name()):
 		if d, err := Load(path); err == nil && d.Record.Remove && d.TryLock() == nil {
 			defer d.Unlock()
 			if s, err := d.Status(); err == nil && s.State == Stopped {

@@ -11,14 +11,21 @@ import (
 	"github.com/holtvm/holt/internal/vmtest"
 )
 
-// TestVMMStart measures a monitor's start for a moment. Where there is no
-// /dev/kvm, saying so is what it can do.
-func TestVMMStart(t *testing.T) {
-	b, err := prepare(t.Context(), options{short: true, runs: 2, holt: vmtest.Holt(t)})
+// shortBench is a benchmark that looks at things for a moment, in so many runs.
+func shortBench(t *testing.T, runs int) *bench {
+	t.Helper()
+	b, err := prepare(t.Context(), options{short: true, runs: runs, holt: vmtest.Holt(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.cleanUp)
+	return b
+}
+
+// TestVMMStart measures a monitor's start for a moment. Where there is no
+// /dev/kvm, saying so is what it can do.
+func TestVMMStart(t *testing.T) {
+	b := shortBench(t, 2)
 	results, err := b.vmmStart(t.Context())
 	if !b.kvm.Usable && b.kvm.Verdict != hypervisor.VerdictEmulates {
 		if err == nil {
@@ -53,11 +60,7 @@ func TestVMMStart(t *testing.T) {
 
 // TestDevices measures each device that a server has for a moment.
 func TestDevices(t *testing.T) {
-	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.cleanUp)
+	b := shortBench(t, 1)
 	for _, one := range []struct {
 		name  string
 		run   func(context.Context) ([]result, error)
@@ -92,11 +95,7 @@ func TestDevices(t *testing.T) {
 // TestIntoGuest measures the ways into a guest for a moment.
 func TestIntoGuest(t *testing.T) {
 	vmtest.Home(t)
-	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.cleanUp)
+	b := shortBench(t, 1)
 	for _, one := range []struct {
 		name    string
 		run     func(context.Context) ([]result, error)
@@ -119,11 +118,7 @@ func TestIntoGuest(t *testing.T) {
 
 // TestVMMRestore measures machines that go on from an image for a moment.
 func TestVMMRestore(t *testing.T) {
-	b, err := prepare(t.Context(), options{short: true, runs: 2, holt: vmtest.Holt(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.cleanUp)
+	b := shortBench(t, 2)
 	results, err := b.vmmRestore(t.Context())
 	if !b.kvm.Usable && b.kvm.Verdict != hypervisor.VerdictEmulates {
 		if err == nil {
@@ -156,11 +151,7 @@ func wantResults(t *testing.T, results []result, runs int, want ...string) {
 func TestKVM(t *testing.T) {
 	// Other packages' tests look at what runs meanwhile.
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	b, err := prepare(t.Context(), options{short: true, runs: 1, holt: vmtest.Holt(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.cleanUp)
+	b := shortBench(t, 1)
 	w, err := b.work(1, "kvm-idle", clonesName)
 	if err == nil {
 		w.Commands, err = vmtest.MakeSSHRoot(t.Context())

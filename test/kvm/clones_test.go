@@ -158,6 +158,19 @@ func witnessVM(t *testing.T, opts ...holt.Option) (vm *holt.VM, session *holt.Cm
 	return vm, session
 }
 
+// fork makes copies of a VM, which end with the test.
+func fork(t *testing.T, vm *holt.VM, n int) []*holt.VM {
+	t.Helper()
+	begin := time.Now()
+	clones, err := vm.Fork(t.Context(), n, holt.WithBinary(vmtest.Holt(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d forks in %v", n, time.Since(begin))
+	t.Cleanup(func() { kill(t, clones) })
+	return clones
+}
+
 // kill ends VMs.
 func kill(t *testing.T, vms []*holt.VM) {
 	t.Helper()
@@ -208,13 +221,7 @@ func TestClones(t *testing.T) {
 	t.Logf("the restored ones got to %v", counts)
 
 	n := vmtest.Times(50, 4)
-	begin := time.Now()
-	clones, err := vm.Fork(t.Context(), n, holt.WithBinary(vmtest.Holt(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d forks in %v", n, time.Since(begin))
-	t.Cleanup(func() { kill(t, clones) })
+	clones := fork(t, vm, n)
 	for i, clone := range clones {
 		goesOn(t, clone)
 		if i%3 == 0 {
@@ -222,14 +229,8 @@ func TestClones(t *testing.T) {
 		}
 	}
 	// A copy of a copy, and one more of the first, whose memory is in layers by now.
-	again, err := clones[0].Fork(t.Context(), 1, holt.WithBinary(vmtest.Holt(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := vm.Fork(t.Context(), 1, holt.WithBinary(vmtest.Holt(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := fork(t, clones[0], 1)
+	more := fork(t, vm, 1)
 	if s := goesOn(t, again[0]); s.Finished == nil || !*s.Finished {
 		t.Error("the copy of a copy does not know that this one had finished")
 	}
@@ -255,13 +256,7 @@ func TestClonesDiffer(t *testing.T) {
 	vmtest.Home(t)
 	vm, _ := witnessVM(t)
 	n := vmtest.Times(100, 6)
-	begin := time.Now()
-	clones, err := vm.Fork(t.Context(), n, holt.WithBinary(vmtest.Holt(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { kill(t, clones) })
-	t.Logf("%d forks in %v", n, time.Since(begin))
+	clones := fork(t, vm, n)
 	const ask = `head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n'; echo
 echo m$(cat /etc/machine-id); cat /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id; hostname`
 	seen := map[string]string{}

@@ -181,15 +181,21 @@ func TestSnapshotDifferences(t *testing.T) {
 	kill(t, []*holt.VM{clone, vm})
 }
 
-// sleeper starts a VM whose program does nothing.
+// sleeper starts a VM with the small root whose program does nothing.
 func sleeper(t *testing.T, memory uint32) *holt.VM {
 	t.Helper()
 	dirs, err := paths.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return sleeperIn(t, dirs.BaseRoot(), memory)
+}
+
+// sleeperIn is sleeper with another root.
+func sleeperIn(t *testing.T, root string, memory uint32) *holt.VM {
+	t.Helper()
 	cfg := holt.DefaultConfig()
-	cfg.MemoryMB, cfg.RootPath, cfg.RootOverlay = memory, dirs.BaseRoot(), true
+	cfg.MemoryMB, cfg.RootPath, cfg.RootOverlay = memory, root, true
 	cfg.ExecPath, cfg.Args = "sleep", []string{"1000000"}
 	vm, err := holt.New(cfg, holt.WithBackend("kvm"), holt.WithBinary(vmtest.Holt(t)))
 	if err != nil {
