@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Record is what the package lists say about one version of a package.
@@ -30,14 +31,21 @@ func (r Record) fileName() string {
 // Package names and versions become parts of file names and command lines
 // (Debian Policy, 5.6.1 and 5.6.12).
 var (
-	validName    = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*$`)
-	validVersion = regexp.MustCompile(`^[A-Za-z0-9.+~:-]+$`)
-	validArch    = regexp.MustCompile(`^[a-z0-9-]+$`)
-	validSHA256  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	validName    = form(`^[a-z0-9][a-z0-9+.-]*$`)
+	validVersion = form(`^[A-Za-z0-9.+~:-]+$`)
+	validArch    = form(`^[a-z0-9-]+$`)
+	validSHA256  = form(`^[0-9a-f]{64}$`)
 )
 
+// form returns a function that matches a pattern, which it compiles when it is first
+// needed: most programs with this package in them never download anything.
+func form(pattern string) func(string) bool {
+	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+	return func(text string) bool { return compiled().MatchString(text) }
+}
+
 func (c *Client) show(ctx context.Context, name string) (Record, error) {
-	if !validName.MatchString(name) {
+	if !validName(name) {
 		return Record{}, fmt.Errorf("%q is no package name", name)
 	}
 	out, err := c.run(ctx, "", "apt-cache", "show", "--no-all-versions", name)
@@ -64,7 +72,7 @@ func parseRecord(out, name string) (Record, error) {
 		return Record{}, fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
 	r := Record{Name: fields["Package"], Version: fields["Version"], Arch: fields["Architecture"], SHA256: fields["SHA256"]}
-	if !validName.MatchString(r.Name) || !validVersion.MatchString(r.Version) || !validArch.MatchString(r.Arch) || !validSHA256.MatchString(r.SHA256) {
+	if !validName(r.Name) || !validVersion(r.Version) || !validArch(r.Arch) || !validSHA256(r.SHA256) {
 		return Record{}, fmt.Errorf("package %s: its record in the package lists cannot be understood", name)
 	}
 	r.Depends = parseDepends(fields["Pre-Depends"] + "," + fields["Depends"])
@@ -78,7 +86,7 @@ func parseDepends(s string) []string {
 		first, _, _ := strings.Cut(item, "|")
 		name, _, _ := strings.Cut(strings.TrimSpace(first), " ")
 		name, _, _ = strings.Cut(name, ":")
-		if validName.MatchString(name) {
+		if validName(name) {
 			names = append(names, name)
 		}
 	}
