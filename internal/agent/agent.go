@@ -146,7 +146,7 @@ func (a *agent) boot() (*channel, agentproto.BootSpec, error) {
 	if spec, err = agentproto.DecodeBootSpec(b); err != nil {
 		return ch, spec, err
 	}
-	if err := setClock(spec.ClockNS, 0); err != nil { // at once: it ages
+	if err := setClock(spec.ClockNS, bootClock); err != nil { // at once: it ages
 		return ch, spec, err
 	}
 	return ch, spec, a.prepare(spec)

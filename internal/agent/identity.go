@@ -29,13 +29,28 @@ func setHostname(name string) error {
 	return nil
 }
 
-// setClock sets the clock to ns, nanoseconds since 1970, which the host has just
-// sent; 0 leaves it. So does a clock that is behind by at most that, or ahead by what ns
-// may have been on its way: a guest that has its time from its hypervisor is right to the
-// microsecond.
-func setClock(ns int64, behind time.Duration) error {
+// stray is how far a clock may be from what the host sent and is left alone: a guest that
+// has its time from its hypervisor is right to the microsecond, and what the host sent
+// is as old as its way was long.
+type stray struct{ behind, ahead time.Duration }
+
+var (
+	bootClock = stray{ahead: time.Second}
+	// A clone's clock is right mostly, too: the mailbox had the time. Then a message of a
+	// busy host must not put it back.
+	renewedClock = stray{behind: time.Millisecond, ahead: time.Minute}
+)
+
+func (s stray) allows(clock, host time.Time) bool {
+	off := clock.Sub(host)
+	return off >= -s.behind && off < s.ahead
+}
+
+// setClock sets the clock to ns, nanoseconds since 1970, which the host has just sent,
+// unless it is right; 0 leaves it.
+func setClock(ns int64, s stray) error {
 	host := time.Unix(0, ns)
-	if ahead := time.Since(host); ns == 0 || ahead >= -behind && ahead < time.Second {
+	if ns == 0 || s.allows(time.Now(), host) {
 		return nil
 	}
 	ts := unix.NsecToTimespec(ns)

@@ -2,15 +2,11 @@ package agent
 
 import (
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
-
-// renewedClock is how far the clock of a clone may be behind the host's.
-const renewedClock = time.Millisecond
 
 // The kernel's name of this boot (random(4)).
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
