@@ -118,7 +118,7 @@ func TestThreadsGetTheirShare(t *testing.T) {
 					return
 				}
 				t.Log(why)
-				if try < 2 {
+				if try < 4 {
 					t.Log("once more: this host may be busy")
 					continue
 				}
