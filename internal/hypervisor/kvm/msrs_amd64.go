@@ -95,39 +95,6 @@ func writeMSRs(c *kvmapi.VCPU, known []uint32, msrs []kvmapi.MSREntry) error {
 	return nil
 }
 
-// farTSC is far more than KVM takes for the same moment, in cycles.
-const farTSC = 1 << 62
-
-// loadTSC lets the time stamp counters go on from where the first vCPU's was, and
-// sets the timers that go by them. Elsewhere they are all that clocks depend on.
-//
-// KVM takes a counter that is written within a second of what another one shows for
-// an attempt at the same, and makes the two equal (x86.c, kvm_synchronize_tsc). That
-// is what keeps the counters of several vCPUs together, whose values were read one
-// after the other. But Linux before 6.6 also does so for the first one, which then
-// stays at what a new machine begins with, if the guest is not a second old. So that
-// is first moved away.
-func (m *machine) loadTSC(saved []VCPUState) error {
-	now, ok := msr(saved[0].MSRs, msrTSC)
-	if !ok {
-		return errors.New("it has no time stamp counter")
-	}
-	first := m.vcpus[0].api
-	if err := first.SetMSRs([]kvmapi.MSREntry{{Index: msrTSC, Data: now + farTSC}}); err != nil {
-		return err
-	}
-	for i, c := range m.vcpus {
-		clock := []kvmapi.MSREntry{{Index: msrTSC, Data: now}}
-		if deadline, ok := msr(saved[i].MSRs, msrTSCDeadline); ok {
-			clock = append(clock, kvmapi.MSREntry{Index: msrTSCDeadline, Data: deadline})
-		}
-		if err := c.api.SetMSRs(clock); err != nil {
-			return fmt.Errorf("vCPU %d: %w", i, err)
-		}
-	}
-	return nil
-}
-
 // msr finds a register's value.
 func msr(msrs []kvmapi.MSREntry, index uint32) (uint64, bool) {
 	i := slices.IndexFunc(msrs, func(m kvmapi.MSREntry) bool { return m.Index == index })
@@ -135,4 +102,13 @@ func msr(msrs []kvmapi.MSREntry, index uint32) (uint64, bool) {
 		return 0, false
 	}
 	return msrs[i].Data, true
+}
+
+// setMSR changes a register's value, if it is there.
+func setMSR(msrs []kvmapi.MSREntry, index uint32, value uint64) {
+	for i := range msrs {
+		if msrs[i].Index == index {
+			msrs[i].Data = value
+		}
+	}
 }

@@ -9,6 +9,10 @@ import (
 	"github.com/holtvm/holt/internal/kvmapi"
 )
 
+// guestTolerance is how far a guest lets its clocks move apart (Linux,
+// clocksource_watchdog), and more than a host that is not busy needs.
+const guestTolerance = 500 * time.Microsecond
+
 // TestClocksGoOn: neither the time stamp counters nor KVM's clock know of the time
 // between, and all counters show the same. The guest is younger than a second, and its
 // machine has less to go by than that.
@@ -42,6 +46,16 @@ func TestClocksGoOn(t *testing.T) {
 	saved, _ := msr(was.VCPUs[0].MSRs, msrTSC)
 	if perMS == 0 || saved > 60_000*perMS {
 		t.Skip("this KVM shows guests the host's own counter")
+	}
+	at, err := second.clocks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	passed := moment{was.Clock.Clock, saved, 0}.until(at.tsc, was.VCPUs[0].TSCKHz)
+	off := time.Duration(at.clock-was.Clock.Clock) - passed
+	t.Logf("KVM's clock is %v off the counter, whose reading took %v", off, at.apart)
+	if off.Abs() > at.apart+guestTolerance {
+		t.Errorf("the counter went on for %v, KVM's clock for %v", passed, time.Duration(at.clock-was.Clock.Clock))
 	}
 	now := make([]uint64, m.VCPUs)
 	for i, c := range second.vcpus {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -72,9 +73,6 @@ func (v *vm) Features() []string { return featureNames(v.m.vcpus[0].cpuid) }
 
 func (m *machine) save() (s State, err error) {
 	s.Memory = m.mem.Size()
-	if s.Clock, err = m.vm.Clock(); err != nil {
-		return s, err
-	}
 	for i := range s.IRQChips {
 		if s.IRQChips[i], err = m.vm.IRQChip(i); err != nil {
 			return s, err
@@ -87,6 +85,12 @@ func (m *machine) save() (s State, err error) {
 		}
 		s.VCPUs = append(s.VCPUs, cs)
 	}
+	now, err := m.clocks()
+	if err != nil {
+		return s, err
+	}
+	s.Clock.Clock = now.clock
+	setMSR(s.VCPUs[0].MSRs, msrTSC, now.tsc) // in place of what it was a moment ago
 	if s.Serial, err = m.uart.SaveState(); err != nil {
 		return s, err
 	}
@@ -118,15 +122,15 @@ func (m *machine) fits(s State) error {
 // devices stay paused.
 //
 // vCPUs come before the interrupt controllers, because what those have pending goes
-// on to a local APIC, and before the clock, which KVM derives from the time stamp
-// counters and which so loses no time to the guest. Devices come last: they may
-// raise interrupts.
+// on to a local APIC, and before the clock, which goes on with their time stamp
+// counters. Devices come last: they may raise interrupts.
 func (m *machine) loadState(s State) error {
 	for i, c := range m.vcpus {
 		if err := m.loadVCPU(c, s.VCPUs[i]); err != nil {
 			return fmt.Errorf("vCPU %d: %w", i, err)
 		}
 	}
+	begin := time.Now()
 	if err := m.loadTSC(s.VCPUs); err != nil {
 		return err
 	}
@@ -135,7 +139,8 @@ func (m *machine) loadState(s State) error {
 			return fmt.Errorf("interrupt controller %d: %w", i, err)
 		}
 	}
-	if err := m.vm.SetClock(kvmapi.Clock{Clock: s.Clock.Clock}); err != nil {
+	tsc, _ := msr(s.VCPUs[0].MSRs, msrTSC)
+	if err := m.loadClock(moment{clock: s.Clock.Clock, tsc: tsc}, begin); err != nil {
 		return err
 	}
 	if err := m.uart.LoadState(s.Serial); err != nil {
