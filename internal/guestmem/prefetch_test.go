@@ -25,6 +25,21 @@ func TestPrefetch(t *testing.T) {
 	expect(t, "touched", touched, err)
 }
 
+func TestRanges(t *testing.T) {
+	m := mapImage(t, &Image{24 * page, []Layer{{File: filled(t, 24, 0)}}},
+		Region{Size: 8 * page}, Region{GuestAddr: 4 << 30, Size: 16 * page})
+	got, err := m.Ranges([]Run{{0, 1}, {2, 8}, {23, 1}})
+	want := []Range{{0, page}, {2 * page, 6 * page}, {4 << 30, 2 * page}, {4<<30 + 15*page, page}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	for _, bad := range [][]Run{{{0, 25}}, {{24, 1}}, {{2, 1}, {1, 1}}} {
+		if _, err := m.Ranges(bad); err == nil {
+			t.Errorf("%v was accepted", bad)
+		}
+	}
+}
+
 func TestPrefetchRefuses(t *testing.T) {
 	m, err := Map([]Region{{Size: 4 * page}})
 	if err != nil {

@@ -11,6 +11,9 @@ type Origin struct {
 	// any number of machines may begin with the same image. Its files must stay open
 	// and unchanged until the machine has ended or its memory was rebased.
 	Memory *guestmem.Image
+	// WorkingSet are pages of Memory that the guest is known to need soon. They are made
+	// ready before it runs, as far as this host can; nothing else depends on them.
+	WorkingSet []guestmem.Run
 	// Ready, unless nil, is called with the guest's memory when everything else is
 	// done, just before the vCPUs and the devices go on. Its error becomes that of
 	// Start.

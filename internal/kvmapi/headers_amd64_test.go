@@ -18,7 +18,9 @@ type fact struct {
 
 // youngerThanHeaders are numbers that the headers of Linux 6.1, which Debian 12
 // builds with, do not have yet.
-var youngerThanHeaders = map[string]bool{"KVM_EXIT_MEMORY_FAULT": true}
+var youngerThanHeaders = map[string]bool{
+	"KVM_EXIT_MEMORY_FAULT": true, "KVM_PRE_FAULT_MEMORY": true, preFaultSize: true,
+}
 
 // TestHeaders asks the C compiler what the kernel's own headers say.
 func TestHeaders(t *testing.T) {
@@ -32,7 +34,8 @@ func TestHeaders(t *testing.T) {
 	for _, f := range facts {
 		show := fmt.Sprintf("printf(\"%%llu\\n\", (unsigned long long)(%s));\n", f.c)
 		if youngerThanHeaders[f.c] {
-			show = fmt.Sprintf("#ifdef %s\n%s#else\nprintf(\"%d\\n\");\n#endif\n", f.c, show, f.here)
+			macro := strings.Replace(f.c, preFaultSize, "KVM_PRE_FAULT_MEMORY", 1)
+			show = fmt.Sprintf("#ifdef %s\n%s#else\nprintf(\"%d\\n\");\n#endif\n", macro, show, f.here)
 		}
 		program.WriteString(show)
 	}

@@ -5,6 +5,9 @@ import (
 	"unsafe"
 )
 
+// preFaultSize is the size of the structure that comes with KVM_PRE_FAULT_MEMORY.
+const preFaultSize = "sizeof(struct kvm_pre_fault_memory)"
+
 // size is how long a structure of the headers is.
 func size(s string, here uintptr) fact { return fact{"sizeof(struct " + s + ")", here} }
 
@@ -60,6 +63,7 @@ func layouts() []fact {
 		at(run, "fail_entry.hardware_entry_failure_reason", runExit+entryFailureReason),
 
 		size("kvm_stats_header", statsHeaderSize),
+		{preFaultSize, unsafe.Sizeof(preFaultMemory{})},
 		at("kvm_stats_header", "name_size", 4),
 		at("kvm_stats_header", "num_desc", 8),
 		at("kvm_stats_header", "desc_offset", 16),

@@ -16,6 +16,7 @@ func numbers() []fact {
 		number("KVM_CREATE_VCPU", ioCreateVCPU),
 		number("KVM_SET_USER_MEMORY_REGION", ioSetUserMemRegion),
 		number("KVM_GET_STATS_FD", ioGetStatsFD),
+		number("KVM_PRE_FAULT_MEMORY", ioPreFault),
 		number("KVM_RUN", ioRun),
 		number("KVM_GET_MP_STATE", ioGetMPState),
 		number("KVM_SET_MP_STATE", ioSetMPState),

@@ -214,3 +214,18 @@ func TestKVMClockCtrl(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPreFault maps memory, or learns that this host cannot; what is no memory is refused
+// either way.
+func TestPreFault(t *testing.T) {
+	m := newMachine(t, false)
+	err := m.vcpu.PreFault(0, uint64(len(m.mem)))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		t.Logf("this host cannot: %v", err)
+	} else if err != nil {
+		t.Error(err)
+	}
+	if err := m.vcpu.PreFault(1<<30, 4096); err == nil {
+		t.Error("an address without memory was mapped")
+	}
+}

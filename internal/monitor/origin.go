@@ -248,10 +248,7 @@ func (a *assembly) originate(o *Origin, f *OriginFiles) (err error) {
 			return fmt.Errorf("read the saved VM's working set: %w", err)
 		}
 	}
-	a.machine.Origin = &hypervisor.Origin{State: a.saved.machine, Memory: img, Ready: func(mem *guestmem.Memory) error {
-		if err := mem.Prefetch(ready); err != nil {
-			return err
-		}
+	a.machine.Origin = &hypervisor.Origin{State: a.saved.machine, Memory: img, WorkingSet: ready, Ready: func(mem *guestmem.Memory) error {
 		return mailbox(a.saved.Mailbox).renew(mem)
 	}}
 	return nil

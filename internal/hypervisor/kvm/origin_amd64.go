@@ -3,6 +3,7 @@ package kvm
 import (
 	"fmt"
 
+	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
 	"github.com/holtvm/holt/internal/kvmapi"
 )
@@ -37,6 +38,9 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 		}
 	}
 	m.tellStopped()
+	if err := m.prefetch(o.WorkingSet); err != nil {
+		return err
+	}
 	if o.Ready != nil {
 		if err := o.Ready(m.mem); err != nil {
 			return err
@@ -44,6 +48,22 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 	}
 	for _, d := range m.devices {
 		d.transport.Resume()
+	}
+	return nil
+}
+
+// prefetch makes pages ready before the guest needs them. Linux from 6.11 on maps them
+// for it, which saves an exit for each; any other reads them into this host's memory.
+func (m *machine) prefetch(runs []guestmem.Run) error {
+	ranges, err := m.mem.Ranges(runs)
+	if err != nil {
+		return fmt.Errorf("prefetch guest memory: %w", err)
+	}
+	for _, r := range ranges {
+		if err := m.vcpus[0].api.PreFault(r.GuestAddr, r.Size); err != nil {
+			m.log.Debug("the working set is read, not mapped", "reason", err)
+			return m.mem.Prefetch(runs)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +163,35 @@ func TestDevicesGoOn(t *testing.T) {
 	was.Devices[0].InterruptStatus = is.Devices[0].InterruptStatus
 	if a, b := was.Devices[0], is.Devices[0]; a.Status != b.Status || a.DriverFeatures != b.DriverFeatures || a.Queues[0] != b.Queues[0] {
 		t.Errorf("saved %+v, and after one more request %+v", a, b)
+	}
+}
+
+// TestWorkingSetIsReady: the pages are there before the guest runs, and it finds in them
+// what was saved.
+func TestWorkingSetIsReady(t *testing.T) {
+	m := spec(t, codeCount())
+	first := launch(t, m).(hypervisor.Saver)
+	countsBeyond(t, first, 100)
+	m.Origin = save(t, first)
+	pages := uint32(m.MemoryBytes / guestmem.PageSize)
+	m.Origin.WorkingSet = []guestmem.Run{{Page: 0, Count: 4}, {Page: pages - 3, Count: 3}}
+	var counted uint64
+	m.Origin.Ready = func(mem *guestmem.Memory) error {
+		counted = number(t, mem, countAddr)
+		present, err := mem.WorkingSet()
+		for _, want := range m.Origin.WorkingSet {
+			if !slices.ContainsFunc(present, func(r guestmem.Run) bool {
+				return r.Page <= want.Page && want.Page+want.Count <= r.Page+r.Count
+			}) {
+				t.Errorf("%v are ready, not %v", present, want)
+			}
+		}
+		return err
+	}
+	countsBeyond(t, launch(t, m).(hypervisor.Saver), counted)
+	m.Origin.WorkingSet = []guestmem.Run{{Page: pages, Count: 1}}
+	if _, err := (Backend{}).Start(t.Context(), m); err == nil || !strings.Contains(err.Error(), "prefetch") {
+		t.Errorf("%v", err)
 	}
 }
 
