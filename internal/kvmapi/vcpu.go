@@ -64,8 +64,8 @@ func (c *VCPU) SetMPState(state uint32) error {
 
 // preFaultMemory mirrors struct kvm_pre_fault_memory.
 type preFaultMemory struct {
-	gpa, size, flags uint64
-	_                [5]uint64
+	gpa, size uint64
+	_         [6]uint64 // flags, all of them 0, and room for more
 }
 
 // PreFault is KVM_PRE_FAULT_MEMORY (4.143), of Linux 6.11: it maps size bytes of guest

@@ -20,7 +20,7 @@ const irqChips = 3
 // controllers and devices know. Its form in a file is [encodeState]'s.
 type State struct {
 	Memory   uint64 // bytes
-	Clock    kvmapi.Clock
+	Clock    uint64 // KVM's, ns
 	IRQChips [irqChips]kvmapi.IRQChip
 	Serial   json.RawMessage // of serial.UART
 	VCPUs    []VCPUState
@@ -89,7 +89,7 @@ func (m *machine) save() (s State, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.Clock.Clock = now.clock
+	s.Clock = now.clock
 	setMSR(s.VCPUs[0].MSRs, msrTSC, now.tsc) // in place of what it was a moment ago
 	if s.Serial, err = m.uart.SaveState(); err != nil {
 		return s, err
@@ -140,7 +140,7 @@ func (m *machine) loadState(s State) error {
 		}
 	}
 	tsc, _ := msr(s.VCPUs[0].MSRs, msrTSC)
-	if err := m.loadClock(moment{clock: s.Clock.Clock, tsc: tsc}, begin); err != nil {
+	if err := m.loadClock(moment{clock: s.Clock, tsc: tsc}, begin); err != nil {
 		return err
 	}
 	if err := m.uart.LoadState(s.Serial); err != nil {

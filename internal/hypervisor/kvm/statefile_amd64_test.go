@@ -19,7 +19,7 @@ import (
 
 // someState is a state with something in every part.
 func someState() State {
-	s := State{Memory: 64 << 20, Clock: kvmapi.Clock{Clock: 1234}, Serial: []byte(`{"version":1}`)}
+	s := State{Memory: 64 << 20, Clock: 1234, Serial: []byte(`{"version":1}`)}
 	for i := range s.IRQChips {
 		s.IRQChips[i].ID = uint32(i)
 		s.IRQChips[i].Data[511] = 7
@@ -66,13 +66,17 @@ func TestBadStateFiles(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"nothing", "", "cut off"},
 		{"no JSON", "MZ\n", "invalid character"},
-		{"another version", strings.Replace(good, `"version":1`, `"version":2`, 1), "its version is 2, this holt knows 1"},
+		{"another version", strings.Replace(good, `"version":2`, `"version":3`, 1), "its version is 3, this holt knows 2"},
+		{"the first version", `{"version":1,"memory":67108864,"clock":{"Clock":1,"Flags":0},"irqchips":[{"ID":0}],"vcpus":1,"devices":0}` + "\n", "its version is 1, this holt knows 2"},
 		{"no vCPU", strings.Replace(good, `"vcpus":2`, `"vcpus":0`, 1), "0 vCPUs: 1 to 64"},
 		{"many vCPUs", strings.Replace(good, `"vcpus":2`, `"vcpus":65`, 1), "65 vCPUs: 1 to 64"},
 		{"fewer devices than none", strings.Replace(good, `"devices":2`, `"devices":-1`, 1), "-1 devices"},
 		{"many devices", strings.Replace(good, `"devices":2`, `"devices":5000`, 1), "5000 devices"},
 		{"more vCPUs than told", with(2, vcpu+vcpu), "device 0"},
-		{"fewer vCPUs than told", with(2, ""), "device 0"},
+		{"fewer vCPUs than told", with(2, ""), "vCPU 1: regs has 0 bytes, want 144"},
+		{"registers cut off", strings.Replace(good, `"regs":"`, `"regs":"AAAA`, 1), "vCPU 0: regs has 147 bytes, want 144"},
+		{"half an MSR", strings.Replace(good, `"msrs":"`, `"msrs":"AAAA`, 1), "vCPU 0: msrs has 19 bytes, want a multiple of 16"},
+		{"no interrupt controllers", strings.Replace(good, `"irqchip":"`, `"chips":"`, 1), "irqchips has 0 bytes, want 1560"},
 		{"a vCPU that is none", with(2, "[]\n"), "vCPU 1"},
 		{"a device that is none", with(3, "7\n"), "device 0"},
 		{"a device's own state that is none", with(4, "{}\n"), "device 0"},
@@ -99,7 +103,7 @@ func FuzzDecodeState(f *testing.F) {
 	}
 	f.Add(text)
 	f.Add(text[:len(text)/2])
-	f.Add([]byte(`{"version":1,"vcpus":1,"devices":0}` + "\n{}\n"))
+	f.Add([]byte(`{"version":2,"vcpus":1,"devices":0}` + "\n{}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := decodeState(text)
 		if err != nil {

@@ -9,17 +9,17 @@ import (
 // VCPUState is what a vCPU knows. XSave has the format of the XSAVE instruction
 // (Intel SDM volume 1, 13.4).
 type VCPUState struct {
-	CPUID   cpuid             `json:"cpuid"`
-	TSCKHz  uint32            `json:"tsc_khz,omitempty"`
-	Regs    kvmapi.Regs       `json:"regs"`
-	Sregs   kvmapi.Sregs      `json:"sregs"`
-	XSave   []byte            `json:"xsave"`
-	XCRs    kvmapi.XCRs       `json:"xcrs"`
-	MSRs    []kvmapi.MSREntry `json:"msrs"`
-	LAPIC   []byte            `json:"lapic"`
-	Events  kvmapi.Events     `json:"events"`
-	Debug   kvmapi.DebugRegs  `json:"debug"`
-	MPState uint32            `json:"mp_state"`
+	CPUID   cpuid
+	TSCKHz  uint32
+	Regs    kvmapi.Regs
+	Sregs   kvmapi.Sregs
+	XSave   []byte
+	XCRs    kvmapi.XCRs
+	MSRs    []kvmapi.MSREntry
+	LAPIC   []byte
+	Events  kvmapi.Events
+	Debug   kvmapi.DebugRegs
+	MPState uint32
 }
 
 // saveVCPU reads a vCPU that does not run. The order is that of the kernel's own
