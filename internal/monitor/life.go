@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/holtvm/holt/internal/agentclient"
@@ -106,13 +107,23 @@ func (l *life) accept(ctx context.Context, listener net.Listener) (net.Conn, err
 	return conn, err
 }
 
+// waited is how long the VM's threads, this process's among them, could have run and the
+// host did not let them.
+func (l *life) waited() time.Duration {
+	sum := runDelay("self")
+	for _, pid := range l.vm.Stats().Processes {
+		sum += runDelay(strconv.Itoa(pid))
+	}
+	return sum
+}
+
 // watch ends the VM's context when the machine ends, or when its boot gets
 // nowhere.
 func (l *life) watch(ctx context.Context, up <-chan struct{}, end context.CancelCauseFunc) {
 	booting, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		if err := watchBoot(booting, time.Duration(l.vcpus)*l.budget, l.quota, l.vm.CPUTime); err != nil {
+		if err := watchBoot(booting, time.Duration(l.vcpus)*l.budget, l.quota, l.vm.CPUTime, l.waited); err != nil {
 			end(err)
 		}
 	}()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/metrics"
 	"strconv"
 	"time"
@@ -18,6 +19,20 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// runDelay is how long a process's threads have waited for a processor, as far as this
+// kernel counts that (schedstats, /proc/PID/task/TID/schedstat).
+func runDelay(process string) (sum time.Duration) {
+	files, _ := filepath.Glob("/proc/" + process + "/task/*/schedstat")
+	for _, name := range files {
+		var ran, waited int64
+		if text, err := os.ReadFile(name); err == nil { // else it has ended
+			_, _ = fmt.Sscan(string(text), &ran, &waited)
+		}
+		sum += time.Duration(waited)
+	}
+	return sum
 }
 
 // ownMemory is what this process's Go runtime holds, in bytes: guest memory is not in

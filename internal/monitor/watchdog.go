@@ -21,9 +21,10 @@ const (
 )
 
 // watchBoot returns an error when the guest got nowhere: it used up its budget of
-// processor time, or used next to none for too long. It returns nil when ctx ends. quota
-// is what its vCPUs may use in each limits.Period; 0 for all that they can.
-func watchBoot(ctx context.Context, budget, quota time.Duration, cpuTime func() time.Duration) error {
+// processor time, or used next to none for too long, which is its own doing unless it
+// waited for a processor most of that time. It returns nil when ctx ends. quota is what
+// its vCPUs may use in each limits.Period; 0 for all that they can.
+func watchBoot(ctx context.Context, budget, quota time.Duration, cpuTime, waited func() time.Duration) error {
 	idleCPU := idleCPU
 	if quota > 0 { // of which a busy host gives it a part
 		const periods = int64(idleLimit / limits.Period)
@@ -32,6 +33,8 @@ func watchBoot(ctx context.Context, budget, quota time.Duration, cpuTime func() 
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	mark, markedAt := cpuTime(), time.Now()
+	var halfWaited time.Duration // what it had waited when half of idleLimit was over
+	half := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -43,10 +46,15 @@ func watchBoot(ctx context.Context, budget, quota time.Duration, cpuTime func() 
 			return fmt.Errorf("the guest did not come up within %v of processor time", budget)
 		}
 		if used-mark > idleCPU {
-			mark, markedAt = used, time.Now()
+			mark, markedAt, half = used, time.Now(), false
 		}
-		if idle := time.Since(markedAt); idle > idleLimit {
+		switch idle := time.Since(markedAt); {
+		case idle > idleLimit && waited()-halfWaited < idleLimit/4:
 			return fmt.Errorf("the guest did not come up and has been idle for %v", idle.Round(time.Second))
+		case idle > idleLimit:
+			mark, markedAt, half = used, time.Now(), false
+		case idle > idleLimit/2 && !half:
+			half, halfWaited = true, waited()
 		}
 	}
 }
