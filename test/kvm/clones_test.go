@@ -158,7 +158,7 @@ func witnessVM(t *testing.T, opts ...holt.Option) (vm *holt.VM, session *holt.Cm
 }
 
 // atOnce is how many busy clones run at a time, at most.
-const atOnce = 10
+const atOnce = 5
 
 // fork makes copies of a VM, which end with the test.
 func fork(t *testing.T, vm *holt.VM, n int) []*holt.VM {
