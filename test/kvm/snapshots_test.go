@@ -107,6 +107,20 @@ func TestSnapshotCommands(t *testing.T) {
 	}
 }
 
+// TestSnapshotDocs runs the commands of the page about all this.
+func TestSnapshotDocs(t *testing.T) {
+	vmtest.Home(t)
+	page, err := os.ReadFile(filepath.Join(vmtest.Repo(t), "docs", "snapshots.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(vmtest.Holt(t), filepath.Join(bin, "holt")); err != nil {
+		t.Fatal(err)
+	}
+	vmtest.CheckPage(t, string(page), t.TempDir(), []string{"PATH=" + bin + ":" + os.Getenv("PATH")})
+}
+
 // stopped stops a VM, and returns nothing for a command line.
 func stopped(t *testing.T, name string) []string {
 	t.Helper()

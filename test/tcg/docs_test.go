@@ -3,19 +3,11 @@
 package tcg
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/creack/pty"
 
 	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/vmtest"
@@ -35,14 +27,7 @@ func TestDocs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			commands := consoleCommands(string(page))
-			if len(commands) == 0 {
-				t.Fatal("no command on the page")
-			}
-			dir, env := t.TempDir(), docsEnvironment(t)
-			for _, c := range commands {
-				c.check(t, dir, env)
-			}
+			vmtest.CheckPage(t, string(page), t.TempDir(), docsEnvironment(t))
 		})
 	}
 	t.Run("examples", runExamples)
@@ -88,95 +73,8 @@ func runExamples(t *testing.T) {
 		"cd " + repo + " && HOLT_BIN=$(command -v holt) go test -count=1 -overlay " + overlay + " -run '^Example' .",
 		"holt rm -f web",
 	} {
-		shownCommand{line: line}.check(t, repo, env)
+		vmtest.ShownCommand{Line: line}.Check(t, repo, env)
 	}
-}
-
-// shownCommand is a command on a page: a line that begins with "$ " in a block
-// of the language console. Below it stands what it prints, or nothing; "…"
-// stands for any text. A comment tells its exit status if that is not 0.
-type shownCommand struct {
-	line   string
-	status int
-	prints string
-}
-
-var (
-	consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```")
-	statusNote   = regexp.MustCompile(`# exit status (\d+)`)
-	// Commands for installing and building are not run here.
-	runnable = regexp.MustCompile(`^(holt|cat|cp|echo|ls|mkdir|mke2fs|printf|truncate|\(cd) `)
-)
-
-func consoleCommands(page string) []shownCommand {
-	var all []shownCommand
-	for _, block := range consoleBlock.FindAllStringSubmatch(page, -1) {
-		var last *shownCommand
-		for text := range strings.Lines(block[1]) {
-			line, isCommand := strings.CutPrefix(strings.TrimSuffix(text, "\n"), "$ ")
-			switch {
-			case !isCommand && last != nil:
-				last.prints += text
-			case isCommand && !runnable.MatchString(line):
-				last = nil
-			case isCommand:
-				c := shownCommand{line: line}
-				if m := statusNote.FindStringSubmatch(line); m != nil {
-					c.status, _ = strconv.Atoi(m[1])
-				}
-				all = append(all, c)
-				last = &all[len(all)-1]
-			}
-		}
-	}
-	return all
-}
-
-func (c shownCommand) check(t *testing.T, dir string, env []string) {
-	t.Helper()
-	// vmtest gives the time limit and marks the processes as ours.
-	cmd := vmtest.Command{Dir: dir, Env: env}.Exec(t)
-	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", c.line}
-	var out string
-	if strings.Contains(c.line, " -it ") {
-		out = onTerminal(t, cmd)
-	} else {
-		var b bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &b, &b
-		if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-			t.Fatal(err)
-		}
-		out = b.String()
-	}
-	if code := cmd.ProcessState.ExitCode(); code != c.status {
-		t.Errorf("$ %s\nexit status %d, want %d:\n%s", c.line, code, c.status, out)
-	}
-	if c.prints != "" && !strings.Contains(c.line, " -it ") && !c.pattern().MatchString(out) {
-		t.Errorf("$ %s\nprints:\n%swant:\n%s", c.line, out, c.prints)
-	}
-}
-
-// pattern matches what the command may print.
-func (c shownCommand) pattern() *regexp.Regexp {
-	text := regexp.QuoteMeta(c.prints)
-	text = regexp.MustCompile(`(?m)^…\n`).ReplaceAllString(text, "(?s:.*)")
-	return regexp.MustCompile(`^` + strings.ReplaceAll(text, "…", ".*") + `$`)
-}
-
-// onTerminal runs a command that ends in a shell, as a person would who leaves
-// it at its first prompt.
-func onTerminal(t *testing.T, cmd *exec.Cmd) string {
-	t.Helper()
-	tty, err := pty.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tty.Close()
-	screen := vmtest.NewScreen(tty)
-	screen.WaitFor(t, "# ")
-	fmt.Fprint(tty, "exit\r")
-	_ = cmd.Wait() // the caller looks at the status
-	return screen.Text()
 }
 
 // docsEnvironment puts holt into PATH and gives it a copy of what `holt setup`
