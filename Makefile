@@ -34,7 +34,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/holt with the guest agent inside
 	$(STATIC) build -trimpath -ldflags "-s -w" -o $(AGENT) ./cmd/holt-agent
-	$(STATIC) build -trimpath -ldflags "-s -w -X github.com/holtvm/holt/internal/cli.Version=$(VERSION)" -o bin/holt ./cmd/holt
+	$(STATIC) build -trimpath -ldflags "-s -w -X github.com/holtvm/holt/internal/version.built=$(VERSION)" -o bin/holt ./cmd/holt
 
 .PHONY: deps
 deps: ## install what running microVMs needs (Debian: through apt-get)

@@ -23,6 +23,9 @@
 // [VM.CopyTo] and [VM.CopyFrom] copy trees. [VM.Logs], [VM.Stats] and [Events] tell what
 // goes on. [RunCode] is all of this in one call, for a piece of source code.
 //
+// With the kvm backend a VM that runs can be saved ([VM.Snapshot], [Restore]), copied
+// ([VM.Fork]) and kept ready for work ([NewPool]).
+//
 // # Errors
 //
 // A program that fails is an [*ExitError]. A VM that fails is a [*GuestError], with the

@@ -22,10 +22,11 @@ var (
 	ErrNotRunning = errors.New("the VM is not running")
 	// ErrStarted is returned by Start when it was called before.
 	ErrStarted = errors.New("the VM was started already; a VM that is not kept runs once")
-	// ErrNotFound says that there is no such VM, or no such session or process in it.
+	// ErrNotFound says that there is no such VM, snapshot or pool, or no such session or
+	// process in a VM.
 	ErrNotFound = errors.New("not found")
-	// ErrExists says that the name for a VM is in use.
-	ErrExists = errors.New("the VM exists already")
+	// ErrExists says that the name for a VM, a snapshot or a pool is in use.
+	ErrExists = errors.New("exists already")
 	// ErrBusy says that somebody else is connected already, or that the guest has as
 	// much to do as it may.
 	ErrBusy = errors.New("in use")
@@ -41,8 +42,8 @@ var (
 // StateError says that a VM is not in a state for what was asked of it. It is
 // ErrNotRunning, for errors.Is, if the VM neither runs nor is paused.
 type StateError struct {
-	Operation string // start, stop, kill, pause, resume, signal, attach, use, measure, wait
-	// or remove
+	Operation string // start, stop, kill, pause, resume, signal, attach, use, measure, snapshot,
+	// fork, wait or remove
 	VM    string // its name or, without one, its id
 	State State
 }

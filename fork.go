@@ -25,6 +25,11 @@ const MaxForks = 1000
 // sessions without a connection; copies publish no ports unless [ReplacePorts] says
 // so, and write no console or packet capture to files of the host. With a name from
 // [WithName], n of 2 or more are called NAME-1 and so on.
+//
+// n is 1 to [MaxForks], and the options are those of [Restore]. The copies end with this
+// process unless [Keep] is one of them. On an error there is none. A VM that neither runs
+// nor is paused is a [*StateError]; one of the qemu backend cannot be forked, nor one with
+// Config.Nested.
 func (vm *VM) Fork(ctx context.Context, n int, opts ...Option) ([]*VM, error) {
 	if n < 1 || n > MaxForks {
 		return nil, fmt.Errorf("fork %d VMs: 1 to %d are possible", n, MaxForks)

@@ -11,8 +11,9 @@ import (
 
 // PoolConfig says what a [Pool] is like.
 type PoolConfig struct {
-	// Min is how many VMs are kept idle and ready. Max is the most that exist at once,
-	// those that are coming and going included; 0 is four times Min, and 4 at least.
+	// Min is how many VMs are kept idle and ready; with 0, VMs are started when somebody
+	// asks. Max is the most that exist at once, those that are coming and going included:
+	// Min or more, and 1 at least; 0 is four times Min, and 4 at least.
 	Min, Max int
 	// IdleTimeout ends idle VMs above Min that nobody took for so long. 0 keeps them.
 	IdleTimeout time.Duration

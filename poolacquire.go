@@ -21,7 +21,7 @@ type offer struct {
 // or, if there is none, the next that is ready. Calls that wait are served in the order
 // in which they came. When no VM can be started, the error is that of a start that
 // failed meanwhile. When ctx ends first, Acquire returns its cause and the pool has lost
-// nothing.
+// nothing. ErrPoolClosed says that the pool was closed.
 //
 // The VM runs. Programs are run in it with [VM.Command].
 func (p *Pool) Acquire(ctx context.Context) (*VM, error) {

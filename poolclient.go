@@ -120,7 +120,7 @@ func (c *PoolClient) failure(err error) error {
 const poolAnswerTime = 2 * time.Second
 
 // Pools returns what is known about all pools that processes of this user serve, by
-// name.
+// name. One that does not answer within 2 seconds has its Error.
 func Pools(ctx context.Context) ([]PoolInfo, error) {
 	dirs, err := paths.Default()
 	if err != nil {

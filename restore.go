@@ -37,7 +37,7 @@ func Restore(ctx context.Context, name string, opts ...Option) (*VM, error) {
 }
 
 // FromSnapshot returns a VM whose Start goes on where the snapshot was taken, in place
-// of booting. Stdin, Stdout and Stderr are its main program's from then on.
+// of booting. The snapshot's files are open until then. Stdin, Stdout and Stderr are its main program's from then on.
 func FromSnapshot(ctx context.Context, name string, opts ...Option) (*VM, error) {
 	s, err := OpenSnapshot(ctx, name)
 	if err != nil {

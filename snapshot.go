@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/holtvm/holt/internal/control"
@@ -15,6 +14,7 @@ import (
 	"github.com/holtvm/holt/internal/paths"
 	"github.com/holtvm/holt/internal/snapshot"
 	"github.com/holtvm/holt/internal/state"
+	"github.com/holtvm/holt/internal/version"
 )
 
 // Snapshot is a VM that was saved to a file: any number of VMs can go on from it, see
@@ -36,8 +36,9 @@ type SnapshotInfo struct {
 	Stdin       bool   `json:"stdin"`      // which has an input
 	Terminal    bool   `json:"terminal"`   // or a terminal
 	DiskBytes   int64  `json:"disk_bytes"` // what the snapshot takes of the host's disk, without its parents
-	// CPUFeatures must be had by the processor of a host that restores it, by the
-	// names of /proc/cpuinfo.
+	// CPUFeatures must be had by the processor of a host that restores it: names of
+	// /proc/cpuinfo, or those of Linux's own constants. Its maker, the layout of its
+	// XSAVE area and what it is immune to are compared when it is restored.
 	CPUFeatures []string `json:"cpu_features,omitempty"`
 	Holt        string   `json:"holt,omitempty"` // the version of Holt that made it
 	// Imported says that it is from an archive, and so is its configuration: what it
@@ -145,7 +146,7 @@ func (vm *VM) snapshotTo(ctx context.Context, store *snapshot.Store, name string
 // manifest is what a snapshot of a VM with this configuration says of itself.
 func (c Config) manifest(r state.Record, done control.Captured) (snapshot.Manifest, error) {
 	m := snapshot.Manifest{
-		Arch: runtime.GOARCH, VM: r.Label(), Holt: version(),
+		Arch: runtime.GOARCH, VM: r.Label(), Holt: version.Holt(),
 		Memory: uint64(c.MemoryMB) * bytesPerMiB, VCPUs: int(c.VCPUCount), Program: done.Program,
 		Options: r.Options, CPUFeatures: done.CPUFeatures,
 	}
@@ -155,14 +156,6 @@ func (c Config) manifest(r state.Record, done control.Captured) (snapshot.Manife
 	}
 	m.Needs, err = c.needs(done.Disks)
 	return m, err
-}
-
-// version is that of the module in this program, if it was built with one.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
 }
 
 // snapshots is the store of this user's snapshots.
@@ -185,7 +178,8 @@ func snapshotError(err error) error {
 	return err
 }
 
-// Snapshots returns all snapshots of this user, oldest first.
+// Snapshots returns all snapshots of this user, oldest first. Those that are damaged or of
+// another version of the format are left out.
 func Snapshots(context.Context) ([]*Snapshot, error) {
 	store, err := snapshots()
 	if err != nil {
@@ -250,7 +244,7 @@ func (s *Snapshot) Verify(ctx context.Context) error { return s.stored.Verify(ct
 
 // Export writes the snapshot to w as one stream, which [ImportSnapshot] reads on this
 // host or another. A differential one is made whole. With compress the stream is
-// compressed with zstd.
+// compressed with zstd. The snapshot is verified before anything is written.
 func (s *Snapshot) Export(ctx context.Context, w io.Writer, compress bool) error {
 	return s.stored.Export(ctx, w, compress)
 }
@@ -271,7 +265,8 @@ func ImportSnapshot(ctx context.Context, r io.Reader, name string) (*Snapshot, e
 }
 
 // RecordWorkingSet notes which pages of memory a VM that was restored from the snapshot
-// uses now. [Prefetch] makes them ready in later ones. It is recorded once.
+// uses now. [Prefetch] makes them ready in later ones. The first record stays: another
+// one changes nothing. A VM that was booted is an error.
 func (s *Snapshot) RecordWorkingSet(ctx context.Context, vm *VM) error {
 	c, err := vm.client()
 	if err != nil {

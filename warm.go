@@ -72,7 +72,7 @@ func (vm *VM) warmUp(ctx context.Context) error {
 // canSave says why VMs on a backend cannot be saved on this host.
 func canSave(ctx context.Context, backend, cache string) error {
 	if backend == hypervisor.NameQEMU {
-		return errors.New("the qemu backend cannot save a VM: it needs the kvm backend")
+		return errors.New("the qemu backend cannot save a VM, as warm starts and pools do: use the kvm backend")
 	}
 	if p := hypervisor.ProbeKVM(ctx, cache); !p.Usable {
 		return fmt.Errorf("only the kvm backend can save a VM, and %s", p.Detail)

@@ -108,5 +108,23 @@ guest around it, streams its output, and returns its exit status.
 		root.AddCommand(g.commands...)
 	}
 	root.AddCommand(newMonitor())
+	explainArguments(root)
 	return root
+}
+
+// explainArguments makes commands with too many or too few arguments say which they take.
+func explainArguments(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		explainArguments(c)
+	}
+	fits := cmd.Args
+	if fits == nil || cmd.HasSubCommands() {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if fits(cmd, args) == nil {
+			return nil
+		}
+		return fmt.Errorf("a wrong number of arguments, %d: usage: %s\nsee `%s --help`", len(args), cmd.UseLine(), cmd.CommandPath())
+	}
 }

@@ -56,7 +56,7 @@ func TestMistakes(t *testing.T) {
 		"unknown command":         {"fly"},
 		"unknown flag: --wings":   {"run", "--wings"},
 		"either IMAGE or --host":  {"kernel", "import"},
-		"accepts 1 arg":           {"kernel", "rm"},
+		"arguments, 0: usage: holt kernel rm":           {"kernel", "rm"},
 		"unknown shorthand":       {"doctor", "-x"},
 		"see `holt run --help`":   {"run", "--cpu-quota", "much"},
 		"such as 2 or 0.5":        {"run", "-c", "300", "--", "true"},

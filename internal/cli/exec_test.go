@@ -52,7 +52,7 @@ func TestExecMistakes(t *testing.T) {
 		{`no such VM: "web"`, []string{"shell", "web"}},
 		{`no such VM: "web"`, []string{"attach", "web"}},
 		{`no such VM: "web"`, []string{"top", "web"}},
-		{"accepts 2 arg", []string{"exec", "attach", "web"}},
+		{"arguments, 1: usage: holt exec attach", []string{"exec", "attach", "web"}},
 		{"signal \"X\"", []string{"exec", "kill", "-s", "X", "web", "1"}},
 		{"key \"A-B\"", []string{"exec", "-e", "A-B=1", "web", "ps"}},
 		{"RLIMIT_NAME", []string{"exec", "--rlimit", "x", "web", "ps"}},

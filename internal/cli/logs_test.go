@@ -158,7 +158,7 @@ func TestPrintEvent(t *testing.T) {
 func TestLogsAndEventsMistakes(t *testing.T) {
 	t.Setenv("HOLT_HOME", t.TempDir())
 	for _, tt := range []struct{ args, want string }{
-		{"logs", "accepts 1 arg"},
+		{"logs", "arguments, 0: usage: holt logs"},
 		{"logs nobody", "nobody"},
 		{"logs --since yesterday x", "such as 10m"},
 		{"events --until yesterday", "such as 10m"},

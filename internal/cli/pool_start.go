@@ -41,7 +41,8 @@ command, and what they have written with them.
 
 With --snapshot they go on from the snapshot. Directories that were shared with the
 saved VM are shared with all of them: -v HOST:GUEST puts another in the place of one,
-and --disk NAME=FILE[:ro] another disk. The other flags below are without meaning then.
+and --disk NAME=FILE[:ro] another disk. Of the other
+flags only --min, --max, --idle-timeout and --reuse can be given then.
 
 Without --snapshot a VM is booted once, with CMD, as 'holt run' would with the same
 flags; the VMs are copies of it from when CMD began to run. CMD must go on, as sleep
@@ -83,7 +84,7 @@ has a host name, an identity and random numbers of its own.`,
 func (f *poolStartFlags) config(given *pflag.FlagSet, words []string) (holt.PoolConfig, error) {
 	c := holt.PoolConfig{Min: f.min, Max: f.max, IdleTimeout: f.idleTimeout, Reuse: f.reuse, Options: []holt.Option{withSelf()}}
 	saved := given.Changed("snapshot")
-	errs := []error{refusePoolFlags(given, saved)}
+	errs := []error{refusePoolFlags(given, saved), f.checkBounds(given)}
 	switch {
 	case saved && len(words) > 0:
 		errs = append(errs, errors.New("the program of a snapshot goes on: leave CMD out, or --snapshot"))
@@ -100,6 +101,21 @@ func (f *poolStartFlags) config(given *pflag.FlagSet, words []string) (holt.Pool
 		errs = append(errs, err)
 	}
 	return c, errors.Join(errs...)
+}
+
+// checkBounds says which number cannot be.
+func (f *poolStartFlags) checkBounds(given *pflag.FlagSet) error {
+	var errs []error
+	if f.min < 0 {
+		errs = append(errs, fmt.Errorf("--min %d: must not be negative", f.min))
+	}
+	if given.Changed("max") && f.max < max(f.min, 1) {
+		errs = append(errs, fmt.Errorf("--max %d: must be --min (%d) or more, and at least 1", f.max, f.min))
+	}
+	if f.idleTimeout < 0 {
+		errs = append(errs, fmt.Errorf("--idle-timeout %v: must not be negative", f.idleTimeout))
+	}
+	return errors.Join(errs...)
 }
 
 // refusePoolFlags says which of the flags that were given have no meaning.

@@ -64,7 +64,7 @@ func TestPoolMistakes(t *testing.T) {
 		{"such as root or disk0", []string{"pool", "start", "py", "--snapshot", "warm", "--disk", "x"}},
 		{"leave :ro out", []string{"pool", "start", "py", "--snapshot", "warm", "-v", "/tmp:/tmp:ro"}},
 		{"--memory: \"x\"", []string{"pool", "start", "py", "-m", "x", "--rootfs", root, "true"}},
-		{"Max is 1: must be Min (2)", []string{"pool", "start", "py", "--snapshot", "warm", "--min", "2", "--max", "1"}},
+		{"--max 1: must be --min (2) or more", []string{"pool", "start", "py", "--snapshot", "warm", "--min", "2", "--max", "1"}},
 		{`"warm"`, []string{"pool", "start", "py", "--snapshot", "warm"}},
 		{"qemu backend cannot save", []string{"pool", "start", "py", "--backend", "qemu", "--rootfs", root, "--", "true"}},
 		{"pool name", []string{"pool", "start", "a/b", "--snapshot", "warm"}},
@@ -79,8 +79,8 @@ func TestPoolMistakes(t *testing.T) {
 		{`no process serves a pool called "py"`, []string{"pool", "exec", "-u", "nobody", "py", "ls", "-l"}},
 		{`no process serves a pool called "py"`, []string{"pool", "stats", "py"}},
 		{`no process serves a pool called "py"`, []string{"pool", "stop", "py"}},
-		{"accepts 1 arg", []string{"pool", "stats"}},
-		{"at least 1 arg", []string{"pool", "stop"}},
+		{"arguments, 0: usage: holt pool stats", []string{"pool", "stats"}},
+		{"arguments, 0: usage: holt pool stop", []string{"pool", "stop"}},
 	} {
 		_, err := execute(c.args...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

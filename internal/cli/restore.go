@@ -64,13 +64,14 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl.BoolVarP(&f.program.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.program.tty, "tty", "t", false, "give CMD a terminal")
 	f.program.add(fl)
+	fl.StringArrayVar(&f.program.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]` of CMD, such as RLIMIT_NOFILE=1024 (repeatable)")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the VM, for other commands")
 	fl.BoolVar(&f.remove, "rm", false, "remove the VM when it has ended (without -d it always is)")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "share `HOST:GUEST` in place of what the guest had at GUEST (repeatable)")
 	fl.StringArrayVar(&f.disks, "disk", nil, "use `NAME=FILE[:ro]`, with the same content, for a disk: root, disk0, disk1 and so on (repeatable)")
 	fl.StringArrayVarP(&f.ports, "publish", "p", nil, "publish `[IP:]HOST:GUEST[/udp]` in place of what was published; none publishes nothing (repeatable)")
-	fl.BoolVar(&f.prefetch, "prefetch", false, "read the memory first that --record has noted")
-	fl.BoolVar(&f.record, "record", false, "note in the snapshot which memory was used until CMD ended, for --prefetch")
+	fl.BoolVar(&f.prefetch, "prefetch", false, "make the memory ready that --record has noted, before the VM goes on")
+	fl.BoolVar(&f.record, "record", false, "note in the snapshot which memory was used until CMD ended, for --prefetch; the first note stays")
 	fl.DurationVar(&f.timeout, "timeout", 0, "kill the VM after `DURATION` (such as 90s)")
 	return cmd
 }

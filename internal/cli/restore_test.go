@@ -130,7 +130,7 @@ func TestRestoreMistakes(t *testing.T) {
 	root := savedVM(t)
 	dir := t.TempDir()
 	steps := []step{
-		{"restore", 125, "requires at least 1 arg"},
+		{"restore", 125, "arguments, 0: usage: holt restore"},
 		{"restore none", 125, `no such snapshot: "none"`},
 		{"restore -d none", 125, `no such snapshot: "none"`},
 		{"restore warm -d", 125, "flags such as -d stand before the snapshot's name"},
@@ -160,9 +160,9 @@ func TestRestoreMistakes(t *testing.T) {
 		{"create --warm -- true", 125, "unknown flag: --warm"},
 		{"fork -n 0 web", 125, "--number 0: must be from 1 to 1000"},
 		{"fork -n 2 -p 80:80 web", 125, "publish ports of one copy"},
-		{"fork web other", 125, "accepts 1 arg"},
-		{"snapshot create", 125, "accepts between 1 and 2"},
-		{"snapshot export warm", 125, "accepts 2 arg"},
+		{"fork web other", 125, "arguments, 2: usage: holt fork"},
+		{"snapshot create", 125, "arguments, 0: usage: holt snapshot create"},
+		{"snapshot export warm", 125, "arguments, 1: usage: holt snapshot export"},
 	}
 	runSteps(t, steps)
 	if err := os.Rename(root, dir+"/elsewhere"); err != nil {

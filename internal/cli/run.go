@@ -59,7 +59,7 @@ it, 'holt exec' runs programs in it, 'holt logs' shows its output, and it stays 
 
 With --warm the guest does not boot each time: the first run with these settings keeps
 a booted guest, and each later one goes on from there, whichever program it runs. A VM
-with disks boots all the same. With --snapshot, CMD runs in a VM that goes on from a
+with disks or --nested boots all the same. With --snapshot, CMD runs in a VM that goes on from a
 saved one, beside the program that runs there; 'holt restore' does the same and can do
 more. Both need the kvm backend.
 

@@ -43,7 +43,8 @@ with the host, such as directories, is noted, and looked for when it is restored
 
 With --diff only the memory is saved that changed since the VM's last snapshot with
 --diff, or since the snapshot that the VM was restored from; that one has to stay as
-long as this one does. The first one of a VM that was booted is whole.`,
+long as this one does. The first one of a VM that was booted or forked is whole, and so
+is the next one when that snapshot was removed.`,
 		Example: `  holt snapshot create web
   holt snapshot create web warm
   holt snapshot create --diff web warm-2`,

@@ -41,7 +41,7 @@ those that it has the changes of.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names alone, one a line")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names alone, or ids of those without one, one a line")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/holtvm/holt"
 )
 
-// step is a holt of a session.
+// step is one holt command of several.
 type step struct {
 	args   string // fields
 	status int

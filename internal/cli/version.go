@@ -6,10 +6,9 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
-)
 
-// Version is the release, set by the build.
-var Version = "dev"
+	"github.com/holtvm/holt/internal/version"
+)
 
 func newVersion() *cobra.Command {
 	var asJSON bool
@@ -22,7 +21,7 @@ func newVersion() *cobra.Command {
 				Version string `json:"version"`
 				Go      string `json:"go"`
 				Arch    string `json:"arch"`
-			}{Version, runtime.Version(), runtime.GOARCH}
+			}{version.Holt(), runtime.Version(), runtime.GOARCH}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(info)
 			}

@@ -3,5 +3,6 @@
 // of states is the one of the code, and SPEC.md ties each promise to what holds it.
 //
 // Prose rots where nothing reads it. These tests read all Markdown of the tree;
-// the commands in the pages' console blocks are run by the guest tests in test/tcg.
+// the commands in the pages' console blocks are run by the guest tests in
+// test/tcg and test/kvm.
 package doccheck

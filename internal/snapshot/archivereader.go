@@ -25,13 +25,14 @@ type archiveReader struct {
 func openArchive(r *bufio.Reader) (*archiveReader, error) {
 	a := &archiveReader{r: r, close: func() {}}
 	var head [headerBytes]byte
+	if begin, _ := r.Peek(len(archiveMagic)); string(begin) != archiveMagic[:len(begin)] {
+		return nil, errors.New("it is no archive of a snapshot")
+	}
 	if err := a.read(head[:]); err != nil {
 		return nil, err
 	}
-	magic, version, flags := string(head[:8]), binary.LittleEndian.Uint32(head[8:]), binary.LittleEndian.Uint32(head[12:])
+	version, flags := binary.LittleEndian.Uint32(head[8:]), binary.LittleEndian.Uint32(head[12:])
 	switch {
-	case magic != archiveMagic:
-		return nil, errors.New("it is no archive of a snapshot")
 	case version != archiveVersion:
 		return nil, fmt.Errorf("an archive of version %d, and this holt knows version %d: use the holt that made it", version, archiveVersion)
 	case flags&^flagZstd != 0:

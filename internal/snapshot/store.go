@@ -136,7 +136,7 @@ func (s *Store) load(id string) (*Snapshot, error) {
 // digits or more). The error is [ErrNotFound] if there is none.
 func (s *Store) Find(name string) (*Snapshot, error) {
 	if name == "" {
-		return nil, fmt.Errorf("%w without a name", ErrNotFound)
+		return nil, fmt.Errorf("%w: its name is empty", ErrNotFound)
 	}
 	if names.IsID(name) {
 		return s.load(name)
@@ -148,7 +148,7 @@ func (s *Store) Find(name string) (*Snapshot, error) {
 	found := names.Match(all, name, func(s *Snapshot) (id, name string) { return s.Manifest.ID, s.Manifest.Name })
 	switch len(found) {
 	case 0:
-		return nil, fmt.Errorf("%w: %q", ErrNotFound, name)
+		return nil, fmt.Errorf("%w: %q (holt snapshot ls lists all)", ErrNotFound, name)
 	case 1:
 		return found[0], nil
 	}
