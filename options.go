@@ -28,6 +28,7 @@ type options struct {
 	dirs           []PathPair
 	disks          map[string]Disk
 	ports          *[]PortPair
+	imported       bool // see launch
 
 	warm bool
 	hold bool // get the guest ready and run no program
@@ -38,10 +39,13 @@ type launch struct {
 	Backend  string                 `json:"backend"`
 	Stdin    bool                   `json:"stdin,omitempty"`
 	Terminal *agentproto.WindowSize `json:"terminal,omitempty"`
+	// Imported says that the VM went on from an archive, whose maker chose files of the
+	// host that its configuration names.
+	Imported bool `json:"imported,omitempty"`
 }
 
 func (o options) record(stdin bool, terminal *WindowSize) launch {
-	how := launch{Backend: o.backend, Stdin: stdin}
+	how := launch{Backend: o.backend, Stdin: stdin, Imported: o.imported}
 	if terminal != nil {
 		how.Terminal = &agentproto.WindowSize{Rows: terminal.Rows, Cols: terminal.Cols}
 	}

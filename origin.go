@@ -26,6 +26,7 @@ type origin struct {
 	launch  launch // how the saved VM was run
 	program bool   // its main program runs
 	close   func() // releases the files; once
+	discard func() // removes them: no VM goes on from them. nil if that is the user's to do
 }
 
 // newOrigin makes an origin of open files, which it closes in the end.
@@ -62,8 +63,11 @@ func (o *origin) vm(opts []Option) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.withoutSaved(spec.Disks).Validate(); err != nil {
 		return nil, err
+	}
+	if set.imported = o.launch.Imported; set.imported && set.keep {
+		return nil, errors.New("the VM went on from an imported snapshot, and its copies would use files of this host that whoever made that chose when they are started again: restore the snapshot with -d, which says which files, and copy that VM")
 	}
 	set.stdin, set.backend = o.launch.Stdin, hypervisor.NameKVM // which alone can
 	if o.program && o.launch.Terminal != nil {
@@ -116,6 +120,22 @@ func (o *origin) replace(set options) (cfg Config, spec monitor.Origin, files *m
 		errs = append(errs, err)
 	}
 	return cfg, spec, files, errors.Join(errs...)
+}
+
+// withoutSaved is the configuration without the files that a VM which goes on needs no
+// more: its kernel and its root file system are in its memory, and some disks were saved.
+func (c Config) withoutSaved(disks []string) Config {
+	c = c.clone()
+	c.KernelPath = ""
+	if c.RootfsPath != "" || slices.Contains(disks, "root") {
+		c.RootfsPath, c.RootDisk, c.RootPath = "", Disk{}, "/" // which every host has
+	}
+	for i := range slices.Backward(c.Disks) {
+		if slices.Contains(disks, fmt.Sprintf("disk%d", i)) {
+			c.Disks = slices.Delete(c.Disks, i, i+1)
+		}
+	}
+	return c
 }
 
 // moveDir makes another directory the one that the guest has at a path.

@@ -90,7 +90,7 @@ func TestReplaceRefuses(t *testing.T) {
 // or is another, is named.
 func TestNeedsAreChecked(t *testing.T) {
 	o := savedOrigin(t)
-	n, err := o.config.needs([]string{"disk0"})
+	n, err := o.config.needs(map[string]int64{"disk0": 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +139,12 @@ func TestForgedSnapshots(t *testing.T) {
 	}
 	if err := o.config.agrees(n); err != nil {
 		t.Errorf("its own needs: %v", err)
+	}
+	renamed := n
+	renamed.Disks = slices.Clone(n.Disks)
+	renamed.Disks[0].Name = "disk7"
+	if err := o.config.agrees(renamed); err == nil {
+		t.Error("a disk that none of the guest's is would be used where it is")
 	}
 	for name, forge := range map[string]func(c *Config){
 		"another root":         func(c *Config) { c.RootPath = "/" },

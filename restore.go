@@ -1,6 +1,7 @@
 package holt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,9 +85,11 @@ func (s *Snapshot) open(set options) (*origin, error) {
 	if err := cfg.agrees(m.Needs); err != nil {
 		return nil, err
 	}
+	foreign := error(nil)
 	if m.Imported {
-		if err := checkNamed(m.Needs, set); err != nil {
-			return nil, err
+		foreign = cfg.foreign(m.Needs, set)
+		if err := checkNamed(m.Needs, set); err != nil || foreign != nil && set.keep {
+			return nil, errors.Join(err, foreign)
 		}
 	}
 	if err := checkNeeds(m.Needs, set); err != nil {
@@ -107,6 +110,7 @@ func (s *Snapshot) open(set options) (*origin, error) {
 		return nil, err
 	}
 	o.spec.Snapshot = m.ID
+	o.launch.Imported = foreign != nil
 	return o, nil
 }
 
@@ -147,9 +151,9 @@ func originFiles(opened *snapshot.Files, needed []snapshot.Disk, prefetch bool) 
 	return files, disks, nil
 }
 
-// needs is what a VM with this configuration uses of the host, with the serials of the
-// disks that were saved.
-func (c Config) needs(savedDisks []string) (n snapshot.Needs, err error) {
+// needs is what a VM with this configuration uses of the host. saved are the disks that
+// were saved, by name, and their sizes in bytes.
+func (c Config) needs(saved map[string]int64) (n snapshot.Needs, err error) {
 	for _, d := range c.dirs() {
 		dev, ino, err := directory(d.Host)
 		if err != nil {
@@ -157,26 +161,19 @@ func (c Config) needs(savedDisks []string) (n snapshot.Needs, err error) {
 		}
 		n.Dirs = append(n.Dirs, snapshot.Dir{Host: d.Host, Guest: d.Guest, ReadOnly: d.ReadOnly, Dev: dev, Ino: ino})
 	}
-	disk := func(name string, d Disk) error {
-		id, err := diskimage.Identify(d.Path)
-		if err != nil {
-			return err
+	names := c.diskNames()
+	for i, d := range c.disks() {
+		need := snapshot.Disk{Name: names[i], Path: d.Path, ReadOnly: d.ReadOnly}
+		if size, ok := saved[names[i]]; ok {
+			need.Size, need.Saved = size, true // whatever has become of the image since
+		} else {
+			id, err := diskimage.Identify(d.Path)
+			if err != nil {
+				return n, err
+			}
+			need.Size, need.MTime, need.Dev, need.Ino = id.Size, id.ModTime, id.Dev, id.Ino
 		}
-		n.Disks = append(n.Disks, snapshot.Disk{
-			Name: name, Path: d.Path, Size: id.Size, ReadOnly: d.ReadOnly, MTime: id.ModTime, Dev: id.Dev, Ino: id.Ino,
-			Saved: slices.Contains(savedDisks, name),
-		})
-		return nil
-	}
-	if c.RootDisk != (Disk{}) {
-		if err := disk("root", c.RootDisk); err != nil {
-			return n, err
-		}
-	}
-	for i, d := range c.Disks {
-		if err := disk(fmt.Sprintf("disk%d", i), d); err != nil {
-			return n, err
-		}
+		n.Disks = append(n.Disks, need)
 	}
 	for _, p := range c.PortMap {
 		n.Ports = append(n.Ports, p.String())
@@ -187,10 +184,10 @@ func (c Config) needs(savedDisks []string) (n snapshot.Needs, err error) {
 // agrees says that the snapshot's needs are not all that its configuration uses of the
 // host, so that looking at them would tell nothing.
 func (c Config) agrees(n snapshot.Needs) error {
-	dirs, disks := c.dirs(), c.disks()
+	dirs, disks, names := c.dirs(), c.disks(), c.diskNames()
 	same := len(n.Disks) == len(disks) && len(n.Dirs) == len(dirs)
 	for i := 0; same && i < len(disks); i++ {
-		same = n.Disks[i].Path == disks[i].Path && n.Disks[i].ReadOnly == disks[i].ReadOnly
+		same = n.Disks[i].Name == names[i] && n.Disks[i].Path == disks[i].Path && n.Disks[i].ReadOnly == disks[i].ReadOnly
 	}
 	for i := 0; same && i < len(dirs); i++ {
 		same = n.Dirs[i].Host == dirs[i].Host && n.Dirs[i].Guest == dirs[i].Guest
@@ -218,6 +215,22 @@ func checkNamed(n snapshot.Needs, set options) error {
 	return errors.Join(errs...)
 }
 
+// foreign says which files of the host a VM of an imported snapshot would use if it were
+// kept and booted again, and the caller did not name. It needs none of them until then.
+func (c Config) foreign(n snapshot.Needs, set options) error {
+	const advice = "let the VM end with this command (no -d, no holt.Keep)"
+	var errs []error
+	if path := cmp.Or(c.KernelPath, c.RootfsPath); path != "" {
+		errs = append(errs, fmt.Errorf("it was imported, and would boot from %q when it is started again: %s", path, advice))
+	}
+	for _, d := range n.Disks {
+		if _, replaced := set.disks[d.Name]; !replaced && d.Saved {
+			errs = append(errs, fmt.Errorf("it was imported, and would use disk %q when it is started again: say which it gets (--disk %s=FILE, holt.ReplaceDisk), or %s", d.Path, d.Name, advice))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // dirs are all directories that the guest shares, the root first.
 func (c Config) dirs() []PathPair {
 	if c.RootPath == "" {
@@ -232,6 +245,18 @@ func (c Config) disks() []Disk {
 		return c.Disks
 	}
 	return append([]Disk{c.RootDisk}, c.Disks...)
+}
+
+// diskNames are the names of all disks, as the guest and [ReplaceDisk] know them.
+func (c Config) diskNames() []string {
+	names := make([]string, 0, 1+len(c.Disks))
+	if c.RootDisk != (Disk{}) {
+		names = append(names, "root")
+	}
+	for i := range c.Disks {
+		names = append(names, fmt.Sprintf("disk%d", i))
+	}
+	return names
 }
 
 // directory tells a directory of the host from any other.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -135,7 +137,15 @@ func (vm *VM) snapshotTo(ctx context.Context, store *snapshot.Store, name string
 	vm.mu.Lock()
 	record := vm.dir.Record
 	vm.mu.Unlock()
-	m, err := vm.config.manifest(record, done)
+	sizes := map[string]int64{}
+	for _, disk := range done.Disks {
+		fi, err := os.Stat(filepath.Join(draft.Path, snapshot.DiskSection(disk)))
+		if err != nil {
+			return nil, err
+		}
+		sizes[disk] = fi.Size()
+	}
+	m, err := vm.config.manifest(record, done, sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -143,18 +153,24 @@ func (vm *VM) snapshotTo(ctx context.Context, store *snapshot.Store, name string
 	return draft.Commit(ctx, m)
 }
 
-// manifest is what a snapshot of a VM with this configuration says of itself.
-func (c Config) manifest(r state.Record, done control.Captured) (snapshot.Manifest, error) {
+// manifest is what a snapshot of a VM with this configuration says of itself, whose disks
+// of these sizes were saved.
+func (c Config) manifest(r state.Record, done control.Captured, disks map[string]int64) (snapshot.Manifest, error) {
 	m := snapshot.Manifest{
 		Arch: runtime.GOARCH, VM: r.Label(), Holt: version.Holt(),
 		Memory: uint64(c.MemoryMB) * bytesPerMiB, VCPUs: int(c.VCPUCount), Program: done.Program,
 		Options: r.Options, CPUFeatures: done.CPUFeatures,
 	}
+	var how launch
+	if err := json.Unmarshal(r.Options, &how); err != nil {
+		return m, fmt.Errorf("read how the VM was run: %w", err)
+	}
+	m.Imported = how.Imported
 	var err error
 	if m.Config, err = json.Marshal(c); err != nil {
 		return m, err
 	}
-	m.Needs, err = c.needs(done.Disks)
+	m.Needs, err = c.needs(disks)
 	return m, err
 }
 

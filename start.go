@@ -53,15 +53,13 @@ func (vm *VM) Start(ctx context.Context) error {
 		abandon(dir)
 		return err
 	}
-	if vm.origin != nil { // the monitor has its files
-		vm.origin.close()
-		vm.origin = nil
-	}
 	note(eventStart, dir.Record)
 	session, err := agentclient.Attach(ctx, conn, spec.Program, agentclient.Output{Stdout: vm.Stdout, Stderr: vm.Stderr})
 	if err != nil {
+		vm.keepOrigin(err, dir.Record.Kept)
 		return vm.failStart(ctx, err, dir.Record.Kept, handle, conn)
 	}
+	vm.leaveOrigin() // it goes on, and boots the next time
 	vm.mu.Lock()
 	vm.session = session
 	if !dir.Record.Kept {
@@ -78,6 +76,27 @@ func (vm *VM) Start(ctx context.Context) error {
 		go vm.copyStdin(session)
 	}
 	return nil
+}
+
+// leaveOrigin closes what the VM goes on from, which its monitor has, too.
+func (vm *VM) leaveOrigin() {
+	if vm.origin != nil {
+		vm.origin.close()
+		vm.origin = nil
+	}
+}
+
+// keepOrigin keeps what the VM was to go on from for another try, if there can be one, and
+// if not the origin is why there is no VM.
+func (vm *VM) keepOrigin(err error, kept bool) {
+	o := vm.origin
+	spoiled := o != nil && o.discard != nil && errors.Is(err, agentclient.ErrLost)
+	if spoiled {
+		o.discard()
+	}
+	if spoiled || !kept {
+		vm.leaveOrigin()
+	}
 }
 
 // failStart says why there is no program, when all is cleaned up.

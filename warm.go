@@ -52,7 +52,7 @@ func (vm *VM) warmUp(ctx context.Context) error {
 	store := snapshot.OpenAt(filepath.Join(dirs.Cache, "templates"))
 	stored, err := store.Find(name)
 	if err == nil {
-		if vm.origin, err = (&Snapshot{stored}).open(vm.options); err == nil {
+		if err = vm.useTemplate(store, stored); err == nil {
 			_ = stored.Used() // it may just have been removed, and is open
 			return nil
 		}
@@ -61,11 +61,21 @@ func (vm *VM) warmUp(ctx context.Context) error {
 		return fmt.Errorf("warm start: %w", err)
 	}
 	if stored, err = vm.makeTemplate(ctx, store, name); err == nil {
-		vm.origin, err = (&Snapshot{stored}).open(vm.options)
+		err = vm.useTemplate(store, stored)
 	}
 	if err != nil {
 		return fmt.Errorf("warm start: %w", err)
 	}
+	return nil
+}
+
+// useTemplate makes a template the VM's origin. One that no VM can go on from, because this
+// host's KVM is another now or its memory is damaged, is removed, and made anew next time.
+func (vm *VM) useTemplate(store *snapshot.Store, stored *snapshot.Snapshot) (err error) {
+	if vm.origin, err = (&Snapshot{stored}).open(vm.options); err != nil {
+		return err
+	}
+	vm.origin.discard = func() { _ = store.Remove(context.Background(), stored) }
 	return nil
 }
 

@@ -161,3 +161,32 @@ func TestSweep(t *testing.T) {
 	}
 	sweep(filepath.Join(common, "nowhere"))
 }
+
+// TestAllow: what a group has in use is not in the way of what it is to have.
+func TestAllow(t *testing.T) {
+	dir := t.TempDir()
+	if err := Allow(dir, 1); err != nil {
+		t.Errorf("a group without the controller: %v", err)
+	}
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ limit, used, want string }{
+		{"max\n", "5\n", "max\n"},
+		{"1000\n", "900\n", "1400"},
+		{"5000\n", "100\n", "600"},
+	} {
+		put("memory.max", c.limit)
+		put("memory.current", c.used)
+		err := Allow(dir, 500)
+		if got, _ := os.ReadFile(filepath.Join(dir, "memory.max")); err != nil || string(got) != c.want {
+			t.Errorf("%q with %q in use: now %q, %v; want %q", c.limit, c.used, got, err, c.want)
+		}
+	}
+	put("memory.current", "some\n")
+	if err := Allow(dir, 500); err == nil {
+		t.Error("anything passes for a number")
+	}
+}

@@ -128,6 +128,23 @@ func TestCaptureLetsGo(t *testing.T) {
 	}
 }
 
+// TestNothingForNobody: who asked for a pause while the VM was saved, and has gone when
+// it could be made, does not get one.
+func TestNothingForNobody(t *testing.T) {
+	i, vm, _ := runSaving(t, Spec{})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := i.pause(gone); !errors.Is(err, context.Canceled) || vm.pauses.Load() != 0 || i.state() != state.Running {
+		t.Errorf("pause: %v; the VM is %s", err, i.state())
+	}
+	if err := i.pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.resume(gone); !errors.Is(err, context.Canceled) || i.state() != state.Paused {
+		t.Errorf("resume: %v; the VM is %s", err, i.state())
+	}
+}
+
 // TestCaptureRefused: a guest that cannot be saved is not held up for that.
 func TestCaptureRefused(t *testing.T) {
 	i, vm, _ := runSaving(t, Spec{Nested: true})
@@ -214,6 +231,9 @@ func TestForksGiveFilesBack(t *testing.T) {
 		}
 		for _, f := range files {
 			f.Close()
+		}
+		if held := layered(vm.mem.Image()); held > vm.mem.Size()/2 {
+			t.Fatalf("fork %d: layers list %d bytes of %d again", n, held, vm.mem.Size())
 		}
 		layers := len(vm.mem.Image().Layers)
 		if got := openFiles(t); layers > forkLayers || got > before+layers {

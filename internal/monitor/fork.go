@@ -9,12 +9,14 @@ import (
 
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/guestmem"
+	"github.com/holtvm/holt/internal/limits"
 	"github.com/holtvm/holt/internal/state"
 	"github.com/holtvm/holt/internal/tempfile"
 )
 
 // forkLayers is how many layers the memory of a VM that is forked again and again may
-// get before it is written as one. Each costs a clone some mappings.
+// get before it is written as one; or they list half as much as there is. Each costs a
+// clone some mappings, and holds what later ones have again.
 const forkLayers = 8
 
 // serveFork saves the VM into files in memory, tells the client which they are, and
@@ -79,14 +81,36 @@ func (i *instance) fork(ctx context.Context) (forked control.Forked, files []*os
 	return forked, files, err
 }
 
+// layered is how many bytes all layers of an image list but the first, which has all pages.
+func layered(img *guestmem.Image) (sum uint64) {
+	for _, l := range img.Layers[1:] {
+		sum += sizeOf(l.Runs)
+	}
+	return sum
+}
+
+func sizeOf(runs []guestmem.Run) (sum uint64) {
+	for _, r := range runs {
+		sum += uint64(r.Count) * guestmem.PageSize
+	}
+	return sum
+}
+
 // share puts what changed of guest memory since the last time into a new file.
 func (i *instance) share(ctx context.Context, mem *guestmem.Memory) (*guestmem.Image, error) {
 	now := mem.Image()
-	changes := now != nil && len(now.Layers) < forkLayers
-	if changes {
-		touched, err := mem.Touched()
-		if err != nil || len(touched) == 0 {
-			return now, err
+	touched, err := mem.Touched()
+	if err != nil || now != nil && len(touched) == 0 {
+		return now, err
+	}
+	all := mem.Size()
+	changes := now != nil && len(now.Layers) < forkLayers && layered(now)+sizeOf(touched) <= all/2
+	if i.spec.ControlGroup != "" {
+		// The files of before count as this VM's memory as long as a clone has them. So
+		// it may take what it has now, and what it may come to have beside that: all of
+		// the guest's memory in the new file, and once more as its own.
+		if err := limits.Allow(i.spec.ControlGroup, 2*all+hostMemory); err != nil {
+			i.log.Debug("the VM's memory limit stays", "error", err)
 		}
 	}
 	f, err := tempfile.InMemory("guest-memory", nil)

@@ -146,6 +146,9 @@ func (i *instance) machine(op state.Operation) (hypervisor.VM, error) {
 func (i *instance) pause(ctx context.Context) error {
 	i.operation.Lock()
 	defer i.operation.Unlock()
+	if ctx.Err() != nil { // who asked has gone, while another's operation went on
+		return context.Cause(ctx)
+	}
 	vm, err := i.machine(state.Pause)
 	if err != nil {
 		return err
@@ -164,6 +167,9 @@ func (i *instance) pause(ctx context.Context) error {
 func (i *instance) resume(ctx context.Context) error {
 	i.operation.Lock()
 	defer i.operation.Unlock()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	vm, err := i.machine(state.Resume)
 	if err != nil {
 		return err

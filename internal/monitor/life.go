@@ -163,9 +163,10 @@ func (l *life) stop(ctx context.Context, grace time.Duration, up <-chan struct{}
 		end(errStoppedEarly)
 		return
 	}
+	// A paused guest could not even be asked. This waits for one that is being saved.
+	_ = l.vm.Resume(ctx)
 	ctx, cancel := context.WithTimeout(ctx, grace+l.powerOffTime())
 	defer cancel()
-	_ = l.vm.Resume(ctx) // a paused guest could not even be asked
 	if err := l.askToStop(ctx, grace); err != nil {
 		l.log.Warn("the guest's agent does not stop the guest; pressing its power button", "error", err)
 		if err := l.vm.PowerButton(); err != nil {

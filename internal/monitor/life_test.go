@@ -30,7 +30,8 @@ type fakeVM struct {
 	pauses atomic.Int32 // since the last resume
 	holds  atomic.Int32
 
-	presses atomic.Int32 // of the power button
+	presses atomic.Int32  // of the power button
+	saving  time.Duration // so long does it take until it can go on
 }
 
 func (v *fakeVM) Done() <-chan struct{} { return v.done }
@@ -52,6 +53,7 @@ func (v *fakeVM) Pause(context.Context) error {
 }
 
 func (v *fakeVM) Resume(context.Context) error {
+	time.Sleep(v.saving)
 	v.pauses.Store(0)
 	return nil
 }
@@ -281,6 +283,7 @@ func TestLifeStops(t *testing.T) {
 		_, agent := r.boot(t)
 		synctest.Wait()
 		_ = r.vm.Pause(t.Context())
+		r.vm.saving = time.Minute // which is no time that the guest had
 		r.cancel()
 		service := <-r.dialed
 		if r.vm.pauses.Load() != 0 {

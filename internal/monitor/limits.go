@@ -23,7 +23,8 @@ const (
 
 // Limits is what the control group of the VM's monitor may use.
 func (s Spec) Limits() limits.Limits {
-	// A fork has all of the guest's memory twice, until the guest goes on from the copy.
+	// A snapshot of changes has memory twice, until the guest goes on from the copy; for
+	// forks, which last longer, there is more when they are made.
 	return limits.Limits{CPUQuota: s.cpuQuota(), Memory: 2*s.MemoryBytes + hostMemory, Tasks: hostTasks}
 }
 

@@ -29,7 +29,8 @@ type moment struct {
 
 // clocks reads the clocks.
 func (m *machine) clocks() (best moment, err error) {
-	for try := range clockTries {
+	found := false
+	for range clockTries {
 		before, err := m.vm.Clock()
 		if err != nil {
 			return best, err
@@ -42,12 +43,19 @@ func (m *machine) clocks() (best moment, err error) {
 		if err != nil {
 			return best, err
 		}
-		if apart := time.Duration(after.Clock - before.Clock); try == 0 || apart < best.apart {
-			best = moment{before.Clock + uint64(apart)/2, tsc, apart}
+		apart := time.Duration(after.Clock - before.Clock)
+		if apart < 0 {
+			continue // KVM found another measure for it meanwhile
+		}
+		if !found || apart < best.apart {
+			best, found = moment{before.Clock + uint64(apart)/2, tsc, apart}, true
 		}
 		if best.apart <= clockClose {
 			break
 		}
+	}
+	if !found {
+		return best, errors.New("KVM's clock does not go forward")
 	}
 	return best, nil
 }
