@@ -84,7 +84,11 @@ func (c ShownCommand) Check(t *testing.T, dir string, env []string) {
 		out = b.String()
 	}
 	if code := cmd.ProcessState.ExitCode(); code != c.Status {
-		t.Errorf("$ %s\nexit status %d, want %d:\n%s", c.Line, code, c.Status, out)
+		// What it needed may have ended by itself.
+		look := Command{Dir: dir, Env: env}.Exec(t)
+		look.Path, look.Args = "/bin/sh", []string{"sh", "-c", "holt events --since 10m --filter action=die --json; holt ps -a"}
+		events, _ := look.CombinedOutput()
+		t.Errorf("$ %s\nexit status %d, want %d:\n%s\nthe VMs' ends:\n%s", c.Line, code, c.Status, out, events)
 	}
 	if c.Prints != "" && !strings.Contains(c.Line, " -it ") && !c.pattern().MatchString(out) {
 		t.Errorf("$ %s\nprints:\n%swant:\n%s", c.Line, out, c.Prints)
