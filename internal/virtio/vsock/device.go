@@ -61,7 +61,8 @@ type Device struct {
 
 	// Until the driver has done a reset of its connections: see event.go.
 	tellReset  bool       // it has not been told to
-	holdDials  bool       // it has not given a sign that it did
+	awaitSign  bool       // it has not given a sign that it did
+	holdDials  bool       // and it is not too late to wait for that
 	dialsGo    *sync.Cond // signalled when holdDials ends
 	eventsLeft int        // buffers in the event queue behind the one that it was told in
 }

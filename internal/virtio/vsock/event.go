@@ -30,7 +30,7 @@ func (d *Device) kickEvent() {
 	if d.event == nil || d.tellReset && !d.sendReset() {
 		return
 	}
-	if d.holdDials && d.countEvents(d.eventsLeft+1) > d.eventsLeft {
+	if d.awaitSign && d.countEvents(d.eventsLeft+1) > d.eventsLeft {
 		d.resetDone()
 	}
 }
@@ -89,11 +89,12 @@ func (d *Device) countEvents(most int) (n int) {
 }
 
 // resetDone lets the dials go that waited for the driver to reset its connections. It
-// asks after those that the guest made meanwhile: if they were among them, the guest did
-// not say so, and answers with an RST only now.
+// asks after those that were made meanwhile, by the guest or by dials that waited for too
+// long: if they were among them, the guest did not say so, and answers with an RST only
+// now.
 func (d *Device) resetDone() {
-	d.holdDials = false
-	d.dialsGo.Broadcast()
+	d.awaitSign = false
+	d.letDialsGo()
 	for _, c := range d.conns {
 		d.post(c, opCreditRequest, 0)
 	}
@@ -102,8 +103,14 @@ func (d *Device) resetDone() {
 	}
 }
 
+func (d *Device) letDialsGo() {
+	d.holdDials = false
+	d.dialsGo.Broadcast()
+}
+
 // awaitReset waits until a Dial need not be held back any more, or ctx ends. A driver
-// that gives no sign is not waited for again.
+// that gives no sign for long is not waited for: it may never give one. If it was only
+// slow, what resetDone asks comes later.
 func (d *Device) awaitReset(ctx context.Context) {
 	if !d.holdDials {
 		return
@@ -117,9 +124,7 @@ func (d *Device) awaitReset(ctx context.Context) {
 	patience := time.AfterFunc(d.limits.patience, func() {
 		d.mu.Lock()
 		defer d.leave()
-		if d.holdDials {
-			d.resetDone()
-		}
+		d.letDialsGo()
 	})
 	defer patience.Stop()
 	for d.holdDials && ctx.Err() == nil {

@@ -94,7 +94,7 @@ func (d *Device) endAll(err error) {
 		d.end(c, err)
 	}
 	d.control, d.txLeft = nil, false
-	d.tellReset, d.holdDials = false, false
+	d.tellReset, d.holdDials, d.awaitSign = false, false, false
 	d.dialsGo.Broadcast()
 }
 

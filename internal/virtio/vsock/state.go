@@ -66,6 +66,6 @@ func (d *Device) LoadState(state []byte) error {
 	d.guestCID, d.lastPort = s.GuestCID, s.LastPort
 	d.started, d.broken = s.Started, s.Broken
 	d.tellReset = s.Started && !s.Broken
-	d.holdDials = d.tellReset
+	d.holdDials, d.awaitSign = d.tellReset, d.tellReset
 	return nil
 }
