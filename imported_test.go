@@ -62,7 +62,11 @@ func savedDisk(t *testing.T, imported bool) (*Snapshot, Config, string) {
 func restoring(t *testing.T, s *Snapshot, opts ...Option) (*VM, error) {
 	t.Helper()
 	opts = append(opts, InProcess())
-	o, err := s.origin(opts)
+	set, err := collect(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.open(set)
 	if err != nil {
 		return nil, err
 	}

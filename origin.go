@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/holtvm/holt/internal/guestmem"
@@ -127,11 +125,11 @@ func (o *origin) replace(set options) (cfg Config, spec monitor.Origin, files *m
 func (c Config) withoutSaved(disks []string) Config {
 	c = c.clone()
 	c.KernelPath = ""
-	if c.RootfsPath != "" || slices.Contains(disks, "root") {
+	if c.RootfsPath != "" || slices.Contains(disks, monitor.RootName) {
 		c.RootfsPath, c.RootDisk, c.RootPath = "", Disk{}, "/" // which every host has
 	}
 	for i := range slices.Backward(c.Disks) {
-		if slices.Contains(disks, fmt.Sprintf("disk%d", i)) {
+		if slices.Contains(disks, monitor.DiskName(i)) {
 			c.Disks = slices.Delete(c.Disks, i, i+1)
 		}
 	}
@@ -160,9 +158,12 @@ func (c *Config) moveDir(dir PathPair) error {
 // exchangeDisk makes another disk the one with a name: "root", "disk0" and so on.
 func (c *Config) exchangeDisk(name string, disk Disk) error {
 	at := &c.RootDisk
-	if name != "root" {
-		i, err := strconv.Atoi(strings.TrimPrefix(name, "disk"))
-		if err != nil || i < 0 || i >= len(c.Disks) || name != fmt.Sprintf("disk%d", i) {
+	if name != monitor.RootName {
+		i := 0
+		for i < len(c.Disks) && name != monitor.DiskName(i) {
+			i++
+		}
+		if i == len(c.Disks) {
 			return fmt.Errorf("replace disk %s: the saved VM has %d disks, of which the first is disk0", name, len(c.Disks))
 		}
 		c.Disks = slices.Clone(c.Disks)

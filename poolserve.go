@@ -16,8 +16,8 @@ import (
 
 	"github.com/holtvm/holt/internal/control"
 	"github.com/holtvm/holt/internal/flock"
+	"github.com/holtvm/holt/internal/names"
 	"github.com/holtvm/holt/internal/paths"
-	"github.com/holtvm/holt/internal/state"
 )
 
 // Paths on a pool's socket, which speaks as a monitor's control socket does.
@@ -43,8 +43,8 @@ const poolsName = "pools"
 
 // poolDir is the directory of a pool's socket.
 func poolDir(name string) (string, error) {
-	if state.CheckName(name) != nil {
-		return "", fmt.Errorf("pool name %.80q: must be 1 to 63 letters, digits, '_', '.' or '-', begin with a letter or digit, and not look like an id", name)
+	if err := names.Check("pool", name); err != nil {
+		return "", err
 	}
 	dirs, err := paths.Default()
 	if err != nil {

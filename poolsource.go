@@ -22,11 +22,7 @@ type PoolSource struct {
 // as [Restore] does. The snapshot may be removed while the pool has it.
 func PoolSnapshot(name string) PoolSource {
 	return PoolSource{"snapshot " + name, func(ctx context.Context, opts []Option) (*origin, error) {
-		s, err := OpenSnapshot(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		o, err := s.origin(opts)
+		_, o, err := openOrigin(ctx, name, opts)
 		if err != nil {
 			return nil, err
 		}

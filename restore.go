@@ -21,11 +21,7 @@ import (
 // Its main program goes on with streams that are thrown away; [VM.Attach] connects them.
 // The VM ends with this process unless [Keep] is among the options.
 func Restore(ctx context.Context, name string, opts ...Option) (*VM, error) {
-	s, err := OpenSnapshot(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	o, err := s.origin(opts)
+	s, o, err := openOrigin(ctx, name, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +34,10 @@ func Restore(ctx context.Context, name string, opts ...Option) (*VM, error) {
 }
 
 // FromSnapshot returns a VM whose Start goes on where the snapshot was taken, in place
-// of booting. The snapshot's files are open until then. Stdin, Stdout and Stderr are its main program's from then on.
+// of booting. The snapshot's files are open until then. Stdin, Stdout and Stderr are its
+// main program's from then on.
 func FromSnapshot(ctx context.Context, name string, opts ...Option) (*VM, error) {
-	s, err := OpenSnapshot(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	o, err := s.origin(opts)
+	_, o, err := openOrigin(ctx, name, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -57,18 +50,22 @@ func FromSnapshot(ctx context.Context, name string, opts ...Option) (*VM, error)
 	return vm, nil
 }
 
-// origin opens the snapshot's files, when what the guest needs of this host is there.
-func (s *Snapshot) origin(opts []Option) (*origin, error) {
+// openOrigin finds a snapshot and opens its files, when what the guest needs of this host
+// is there.
+func openOrigin(ctx context.Context, name string, opts []Option) (*Snapshot, *origin, error) {
+	s, err := OpenSnapshot(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
 	set, err := collect(opts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	m := s.stored.Manifest
 	o, err := s.open(set)
 	if err != nil {
-		return nil, fmt.Errorf("restore snapshot %s: %w", m.Label(), err)
+		return nil, nil, fmt.Errorf("restore snapshot %s: %w", s.stored.Manifest.Label(), err)
 	}
-	return o, nil
+	return s, o, nil
 }
 
 func (s *Snapshot) open(set options) (*origin, error) {
@@ -251,10 +248,10 @@ func (c Config) disks() []Disk {
 func (c Config) diskNames() []string {
 	names := make([]string, 0, 1+len(c.Disks))
 	if c.RootDisk != (Disk{}) {
-		names = append(names, "root")
+		names = append(names, monitor.RootName)
 	}
 	for i := range c.Disks {
-		names = append(names, fmt.Sprintf("disk%d", i))
+		names = append(names, monitor.DiskName(i))
 	}
 	return names
 }

@@ -58,7 +58,6 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
 	fl.BoolVarP(&f.detach, "detach", "d", false, "leave the program running, and print the id of its session")
 	f.add(fl)
-	fl.StringArrayVar(&f.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]`, such as RLIMIT_NOFILE=1024 (repeatable)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "kill the program after `DURATION` (such as 90s)")
 	fl.StringVar(&f.detachKeys, "detach-keys", defaultDetachKeys, detachKeysHelp)
 	cmd.AddCommand(newExecLs(), newExecAttach(), newExecKill())
@@ -73,6 +72,7 @@ func (f *execFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.envFile, "env-file", "", "read environment variables from `FILE`, a KEY=VALUE or KEY per line")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory in the guest")
 	fl.StringVarP(&f.user, "user", "u", "", "run as `USER[:GROUP]` of the guest, names or numbers (default root)")
+	fl.StringArrayVar(&f.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]`, such as RLIMIT_NOFILE=1024 (repeatable)")
 }
 
 func nameAndProgram(cmd *cobra.Command, args []string) error {

@@ -32,7 +32,6 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
 	f.add(fl)
-	fl.StringArrayVar(&f.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]`, such as RLIMIT_NOFILE=1024 (repeatable)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "kill the program after `DURATION` (such as 90s)")
 	return cmd
 }

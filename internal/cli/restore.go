@@ -64,7 +64,6 @@ Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 	fl.BoolVarP(&f.program.interactive, "interactive", "i", false, "connect standard input")
 	fl.BoolVarP(&f.program.tty, "tty", "t", false, "give CMD a terminal")
 	f.program.add(fl)
-	fl.StringArrayVar(&f.program.rlimits, "rlimit", nil, "resource limit `NAME=SOFT[:HARD]` of CMD, such as RLIMIT_NOFILE=1024 (repeatable)")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the VM, for other commands")
 	fl.BoolVar(&f.remove, "rm", false, "remove the VM when it has ended (without -d it always is)")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "share `HOST:GUEST` in place of what the guest had at GUEST (repeatable)")

@@ -59,9 +59,9 @@ it, 'holt exec' runs programs in it, 'holt logs' shows its output, and it stays 
 
 With --warm the guest does not boot each time: the first run with these settings keeps
 a booted guest, and each later one goes on from there, whichever program it runs. A VM
-with disks or --nested boots all the same. With --snapshot, CMD runs in a VM that goes on from a
-saved one, beside the program that runs there; 'holt restore' does the same and can do
-more. Both need the kvm backend.
+with disks or --nested boots all the same. With --snapshot, CMD runs in a VM that goes
+on from a saved one, beside the program that runs there; 'holt restore' does the same
+and can do more. Both need the kvm backend.
 
 Exit status: the program's own; 128+n if signal n ended it; 124 on --timeout;
 125 if Holt itself failed; 126 if CMD cannot be executed; 127 if it is not found.`,

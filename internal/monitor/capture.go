@@ -20,11 +20,11 @@ import (
 // goes on when keep returns, unless it was paused before. The context that keep gets ends
 // with ctx, and when somebody kills the VM, which then has to wait for keep.
 func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ctx context.Context, state []byte, mem *guestmem.Memory) error) (stood time.Duration, err error) {
-	i.operation.Lock()
-	defer i.operation.Unlock()
-	if ctx.Err() != nil { // who asked has gone while somebody else's operation went on
-		return 0, context.Cause(ctx)
+	done, err := i.turn(ctx)
+	if err != nil {
+		return 0, err
 	}
+	defer done()
 	vm, err := i.saver(op)
 	if err != nil {
 		return 0, err

@@ -13,8 +13,11 @@ import (
 	"github.com/holtvm/holt/internal/virtio/fs"
 )
 
-// rootName is the root's virtio-fs tag or its disk's serial.
-const rootName = "root"
+// RootName is the root's virtio-fs tag or its disk's serial.
+const RootName = "root"
+
+// DiskName is the serial of a disk that is not the root, counted from 0.
+func DiskName(i int) string { return fmt.Sprintf("disk%d", i) }
 
 // Queues that a shared directory or a disk has at most, for requests of as many
 // vCPUs at once.
@@ -31,9 +34,9 @@ func (a *assembly) addRoot(spec Spec) error {
 		return nil
 	case spec.RootDisk != nil:
 		a.groups = append(a.groups, "filesystems")
-		a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Kind: agentproto.MountDisk, Tag: rootName, Target: "/", ReadOnly: spec.RootDisk.ReadOnly && !spec.RootOverlay})
+		a.boot.Mounts = append(a.boot.Mounts, agentproto.Mount{Kind: agentproto.MountDisk, Tag: RootName, Target: "/", ReadOnly: spec.RootDisk.ReadOnly && !spec.RootOverlay})
 	default:
-		if err := a.share(rootName, Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}, spec); err != nil {
+		if err := a.share(RootName, Share{Host: spec.Root, Guest: "/", ReadOnly: spec.RootOverlay}, spec); err != nil {
 			return err
 		}
 	}
@@ -79,12 +82,12 @@ func (a *assembly) share(tag string, s Share, spec Spec) error {
 func (a *assembly) addDisks(spec Spec, saved *OriginFiles) error {
 	if d := spec.RootDisk; d != nil {
 		// Below an overlay nobody writes it.
-		if err := a.disk(rootName, Disk{d.Path, d.ReadOnly || spec.RootOverlay}, spec, saved); err != nil {
+		if err := a.disk(RootName, Disk{d.Path, d.ReadOnly || spec.RootOverlay}, spec, saved); err != nil {
 			return err
 		}
 	}
 	for i, d := range spec.Disks {
-		if err := a.disk(fmt.Sprintf("disk%d", i), d, spec, saved); err != nil {
+		if err := a.disk(DiskName(i), d, spec, saved); err != nil {
 			return err
 		}
 	}

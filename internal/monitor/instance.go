@@ -143,12 +143,23 @@ func (i *instance) machine(op state.Operation) (hypervisor.VM, error) {
 	return i.vm, nil
 }
 
-func (i *instance) pause(ctx context.Context) error {
+// turn waits until no other operation goes on. The caller calls done in the end. It is an
+// error that who asked has gone meanwhile.
+func (i *instance) turn(ctx context.Context) (done func(), err error) {
 	i.operation.Lock()
-	defer i.operation.Unlock()
-	if ctx.Err() != nil { // who asked has gone, while another's operation went on
-		return context.Cause(ctx)
+	if ctx.Err() != nil {
+		i.operation.Unlock()
+		return nil, context.Cause(ctx)
 	}
+	return i.operation.Unlock, nil
+}
+
+func (i *instance) pause(ctx context.Context) error {
+	done, err := i.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	vm, err := i.machine(state.Pause)
 	if err != nil {
 		return err
@@ -165,11 +176,11 @@ func (i *instance) pause(ctx context.Context) error {
 }
 
 func (i *instance) resume(ctx context.Context) error {
-	i.operation.Lock()
-	defer i.operation.Unlock()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	done, err := i.turn(ctx)
+	if err != nil {
+		return err
 	}
+	defer done()
 	vm, err := i.machine(state.Resume)
 	if err != nil {
 		return err

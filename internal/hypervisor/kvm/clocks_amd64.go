@@ -116,7 +116,8 @@ func (m *machine) setClock(ns uint64) error { return m.vm.SetClock(kvmapi.Clock{
 const farTSC = 1 << 62
 
 // loadTSC lets the time stamp counters go on from where the first vCPU's was, and
-// sets the timers that go by them. Elsewhere they are all that clocks depend on.
+// sets the timers that go by them. It returns what that was. Elsewhere they are all that
+// clocks depend on.
 //
 // KVM takes a counter that is written within a second of what another one shows for
 // an attempt at the same, and makes the two equal (x86.c, kvm_synchronize_tsc). That
@@ -124,14 +125,14 @@ const farTSC = 1 << 62
 // after the other. But Linux before 6.6 also does so for the first one, which then
 // stays at what a new machine begins with, if the guest is not a second old. So that
 // is first moved away.
-func (m *machine) loadTSC(saved []VCPUState) error {
+func (m *machine) loadTSC(saved []VCPUState) (now uint64, err error) {
 	now, ok := msr(saved[0].MSRs, msrTSC)
 	if !ok {
-		return errNoTSC
+		return 0, errNoTSC
 	}
 	first := m.vcpus[0].api
 	if err := first.SetMSRs([]kvmapi.MSREntry{{Index: msrTSC, Data: now + farTSC}}); err != nil {
-		return err
+		return 0, err
 	}
 	for i, c := range m.vcpus {
 		clock := []kvmapi.MSREntry{{Index: msrTSC, Data: now}}
@@ -139,8 +140,8 @@ func (m *machine) loadTSC(saved []VCPUState) error {
 			clock = append(clock, kvmapi.MSREntry{Index: msrTSCDeadline, Data: deadline})
 		}
 		if err := c.api.SetMSRs(clock); err != nil {
-			return fmt.Errorf("vCPU %d: %w", i, err)
+			return 0, fmt.Errorf("vCPU %d: %w", i, err)
 		}
 	}
-	return nil
+	return now, nil
 }

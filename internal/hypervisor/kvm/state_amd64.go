@@ -131,7 +131,8 @@ func (m *machine) loadState(s State) error {
 		}
 	}
 	begin := time.Now()
-	if err := m.loadTSC(s.VCPUs); err != nil {
+	tsc, err := m.loadTSC(s.VCPUs)
+	if err != nil {
 		return err
 	}
 	for i, chip := range s.IRQChips {
@@ -139,7 +140,6 @@ func (m *machine) loadState(s State) error {
 			return fmt.Errorf("interrupt controller %d: %w", i, err)
 		}
 	}
-	tsc, _ := msr(s.VCPUs[0].MSRs, msrTSC)
 	if err := m.loadClock(moment{clock: s.Clock, tsc: tsc}, begin); err != nil {
 		return err
 	}
