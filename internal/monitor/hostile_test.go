@@ -46,6 +46,7 @@ func TestLifeEndsWhenTheAgentTakesNothing(t *testing.T) {
 		if err := agentproto.NewWriter(r.client).Signal(15); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // the client has had what the agent sent
 		r.client.Close()
 		start := time.Now()
 		r.wantError(t, "took nothing for 30s")
