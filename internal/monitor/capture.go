@@ -18,8 +18,9 @@ import (
 
 // capture stands the machine still and calls keep with what it consists of. The guest
 // goes on when keep returns, unless it was paused before. The context that keep gets ends
-// with ctx, and when somebody kills the VM, which then has to wait for keep.
-func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ctx context.Context, state []byte, mem *guestmem.Memory) error) (stood time.Duration, err error) {
+// with ctx, and when somebody kills the VM, which then has to wait for keep. stood is for
+// how long the machine stood still.
+func (i *instance) capture(ctx context.Context, op state.Operation, keep keeper) (stood time.Duration, err error) {
 	done, err := i.turn(ctx)
 	if err != nil {
 		return 0, err
@@ -35,44 +36,77 @@ func (i *instance) capture(ctx context.Context, op state.Operation, keep func(ct
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(i.alive, func() { cancel(context.Cause(i.alive)) })()
-	var box mailbox
-	begin := time.Now()
-	if i.state() != state.Paused {
-		box = i.freeze(ctx, vm)
-		begin = time.Now()
-		letGo := func() { // a guest that has ended needs no word
-			_ = vm.Look(func(mem *guestmem.Memory) error { box.goOn(mem); return nil })
-		}
-		if err := vm.Pause(ctx); err != nil {
-			letGo()
-			return 0, err
-		}
-		defer func() {
-			if errors.Is(err, guestmem.ErrLost) {
-				return // it is being killed
-			}
-			letGo()
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeTime)
-			defer cancel()
-			err = errors.Join(err, vm.Resume(ctx))
-			stood = time.Since(begin)
-		}()
+	if i.state() == state.Paused {
+		begin := time.Now()
+		err := i.save(ctx, vm, 0, keep)
+		return time.Since(begin), err
 	}
-	err = vm.Save(func(machine []byte, mem *guestmem.Memory) error {
-		held := box
+	for try := 1; ; try++ {
+		stood, err = i.captureRunning(ctx, vm, try == freezeTries, keep)
+		if !errors.Is(err, errNotHeld) || ctx.Err() != nil {
+			return stood, err
+		}
+		i.log.Debug("the guest's programs are to be held once more", "try", try, "error", err)
+	}
+}
+
+// keeper keeps what a machine that stands still consists of.
+type keeper = func(ctx context.Context, state []byte, mem *guestmem.Memory) error
+
+// captureRunning is capture for a machine that runs. The error is errNotHeld if the
+// guest's programs could not be held in time, unless that is not to matter any more.
+func (i *instance) captureRunning(ctx context.Context, vm hypervisor.Saver, anyway bool, keep keeper) (stood time.Duration, err error) {
+	box, err := i.freeze(ctx, vm)
+	if errors.Is(err, errNotHeld) && !anyway {
+		return 0, err
+	}
+	if err != nil {
+		i.log.Warn("the guest's programs are not held while it is saved", "error", err)
+	}
+	letGo := func() { // a guest that has ended needs no word
+		_ = vm.Look(func(mem *guestmem.Memory) error { box.goOn(mem); return nil })
+	}
+	begin := time.Now()
+	if err := vm.Pause(ctx); err != nil {
+		letGo()
+		return 0, err
+	}
+	defer func() {
+		if errors.Is(err, guestmem.ErrLost) {
+			return // it is being killed
+		}
+		letGo()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeTime)
+		defer cancel()
+		err = errors.Join(err, vm.Resume(ctx))
+		stood = time.Since(begin)
+	}()
+	return 0, i.save(ctx, vm, box, func(ctx context.Context, state []byte, mem *guestmem.Memory) error {
 		if frozen, _ := box.frozen(mem); !frozen && box != 0 {
+			if !anyway {
+				return fmt.Errorf("%w until it stood still", errNotHeld)
+			}
 			i.log.Warn("the guest's programs were not held long enough for it to be saved")
-			held = 0
+		}
+		return keep(ctx, state, mem)
+	})
+}
+
+// save calls keep with what the machine, which stands still, consists of. box is where
+// its agent was to hold the programs.
+func (i *instance) save(ctx context.Context, vm hypervisor.Saver, box mailbox, keep keeper) error {
+	return vm.Save(func(machine []byte, mem *guestmem.Memory) error {
+		if frozen, _ := box.frozen(mem); !frozen {
+			box = 0
 		}
 		b, err := saved{
-			Devices: i.asm.deviceNames(), Mailbox: uint64(held), MAC: i.asm.mac(), Program: i.hasProgram(), machine: machine,
+			Devices: i.asm.deviceNames(), Mailbox: uint64(box), MAC: i.asm.mac(), Program: i.hasProgram(), machine: machine,
 		}.encode()
 		if err != nil {
 			return err
 		}
 		return keep(ctx, b, mem)
 	})
-	return time.Since(begin), err
 }
 
 // saver returns the machine, if it can be saved, of a VM that is in the state for an

@@ -1,14 +1,17 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/guestmem"
@@ -16,12 +19,15 @@ import (
 	"github.com/holtvm/holt/internal/state"
 )
 
-// savingVM can be saved. Its guest's programs are held whenever somebody asks.
+// savingVM can be saved. Its guest's programs are held when somebody asks.
 type savingVM struct {
 	*fakeVM
 
 	mem    *guestmem.Memory
 	broken error // why its state cannot be had
+	asked  int   // how often it was asked to hold its programs
+	slow   int   // as often it does not, at first
+	short  int   // and until then not for long enough
 }
 
 // testMailbox is where the mailbox of a savingVM is.
@@ -32,6 +38,9 @@ func (v *savingVM) Look(f func(mem *guestmem.Memory) error) error { return f(v.m
 func (v *savingVM) Save(f func([]byte, *guestmem.Memory) error) error {
 	if v.broken != nil {
 		return v.broken
+	}
+	if v.asked > v.slow && v.asked <= v.short {
+		v.say(agentproto.MailboxGoOn)
 	}
 	return f([]byte("machine"), v.mem)
 }
@@ -50,6 +59,14 @@ func (v *savingVM) held(t *testing.T) bool {
 	return binary.LittleEndian.Uint32(v.box(t)[agentproto.MailboxState:]) == agentproto.MailboxFrozen
 }
 
+// say writes a state to the mailbox.
+func (v *savingVM) say(state uint32) {
+	if b, err := v.mem.Slice(uint64(testMailbox), agentproto.MailboxSize); err == nil {
+		copy(b, agentproto.MailboxMagic)
+		binary.LittleEndian.PutUint32(b[agentproto.MailboxState:], state)
+	}
+}
+
 // dial calls the guest's agent, which holds all programs when it is asked to.
 func (v *savingVM) dial(context.Context, uint32) (net.Conn, error) {
 	host, guest := net.Pipe()
@@ -59,9 +76,10 @@ func (v *savingVM) dial(context.Context, uint32) (net.Conn, error) {
 		if _, err := in.Request(); err != nil {
 			return
 		}
-		if b, err := v.mem.Slice(uint64(testMailbox), agentproto.MailboxSize); err == nil {
-			copy(b, agentproto.MailboxMagic)
-			binary.LittleEndian.PutUint32(b[agentproto.MailboxState:], agentproto.MailboxFrozen)
+		if v.asked++; v.asked > v.slow {
+			v.say(agentproto.MailboxFrozen)
+		} else {
+			v.say(agentproto.MailboxArming)
 		}
 		out := agentproto.NewWriter(guest)
 		_ = out.Frame(agentproto.TypeReport, []byte(`{"addr":8192}`))
@@ -125,6 +143,48 @@ func TestCaptureLetsGo(t *testing.T) {
 		if vm.held(t) || vm.pauses.Load() != 0 || i.state() != state.Running {
 			t.Errorf("%s: it is held %v, paused %d times and %s", name, vm.held(t), vm.pauses.Load(), i.state())
 		}
+	}
+}
+
+// TestCaptureTriesAgain: a guest that has no time to hold its programs is asked again, and
+// saved without that in the end.
+func TestCaptureTriesAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		slow, short int
+		held        bool
+		asked       int
+	}{
+		"at once":               {0, 0, true, 1},
+		"not held at first":     {2, 0, true, 3},
+		"not for long enough":   {0, 2, true, 3},
+		"the last time":         {2, freezeTries - 1, true, freezeTries},
+		"never":                 {freezeTries, 0, false, freezeTries},
+		"never for long enough": {0, freezeTries, false, freezeTries},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i, vm, _ := runSaving(t, Spec{})
+				vm.slow, vm.short = c.slow, c.short
+				kept := 0
+				if _, err := i.capture(t.Context(), state.Fork, func(_ context.Context, b []byte, mem *guestmem.Memory) error {
+					kept++
+					var s saved
+					err := json.NewDecoder(bytes.NewReader(b)).Decode(&s)
+					if want := map[bool]uint64{true: uint64(testMailbox)}[c.held]; err != nil || s.Mailbox != want {
+						t.Errorf("saved with the mailbox at %#x, %v; want %#x", s.Mailbox, err, want)
+					}
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if kept != 1 || vm.asked != c.asked {
+					t.Errorf("kept %d times, asked %d times; want once and %d", kept, vm.asked, c.asked)
+				}
+				if vm.held(t) || vm.pauses.Load() != 0 {
+					t.Errorf("held %v, and paused %d times", vm.held(t), vm.pauses.Load())
+				}
+			})
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,9 +14,12 @@ import (
 	"github.com/holtvm/holt/internal/hypervisor"
 )
 
-// freezeTime is how long a guest may take to hold its programs. It gets no more, for
-// then somebody notices.
-const freezeTime = 500 * time.Millisecond
+// freezeTime is how long a guest may take to hold its programs, and freezeTries how often
+// it is asked to for one save: its processors may have to wait for the host's.
+const (
+	freezeTime  = 500 * time.Millisecond
+	freezeTries = 6
+)
 
 // mailbox is the guest address of a page through which the host tells the agent, which
 // holds all programs, how to go on; 0 if it does not hold them. What is written there
@@ -63,20 +67,25 @@ func (m mailbox) renew(mem *guestmem.Memory) error {
 	return nil
 }
 
-// freeze makes the agent hold all programs of the guest. A guest that cannot is saved
-// without: then its clones' programs may run for a moment before their kernel has
-// noticed that it is another one.
-func (i *instance) freeze(ctx context.Context, vm hypervisor.Saver) mailbox {
-	ctx, cancel := context.WithTimeout(ctx, freezeTime)
+// errNotHeld says that a guest had no time to hold its programs.
+var errNotHeld = errors.New("the guest's programs were not held")
+
+// freeze makes the agent hold all programs of the guest. The error is errNotHeld if it
+// may succeed another time. A guest that cannot is saved without: then its clones' programs
+// may run for a moment before their kernel has noticed that it is another one.
+func (i *instance) freeze(ctx context.Context, vm hypervisor.Saver) (mailbox, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, freezeTime, fmt.Errorf("%w within %v", errNotHeld, freezeTime))
 	defer cancel()
 	begin := time.Now()
 	box, err := i.askToFreeze(ctx, vm)
 	if err != nil {
-		i.log.Warn("the guest's programs are not held while it is saved", "error", err)
-		return 0
+		if refused, ok := errors.AsType[*agentproto.Error](err); ok && refused.Kind == agentproto.KindBusy || ctx.Err() != nil {
+			return 0, fmt.Errorf("%w: %w", errNotHeld, err) // it has to do with the last try
+		}
+		return 0, err
 	}
 	i.log.Debug("the guest's programs are held", "took", time.Since(begin))
-	return box
+	return box, nil
 }
 
 func (i *instance) askToFreeze(ctx context.Context, vm hypervisor.Saver) (mailbox, error) {
@@ -107,7 +116,7 @@ func (i *instance) askToFreeze(ctx context.Context, vm hypervisor.Saver) (mailbo
 		case frozen:
 			return box, nil
 		case ctx.Err() != nil:
-			return 0, fmt.Errorf("the guest did not hold its programs within %v", freezeTime)
+			return 0, context.Cause(ctx)
 		}
 		time.Sleep(wait)
 	}

@@ -132,6 +132,7 @@ func witnessVM(t *testing.T, opts ...holt.Option) (vm *holt.VM, session *holt.Cm
 	cfg.MemoryMB, cfg.RootPath, cfg.RootOverlay = 256, vmtest.DebianRoot(t), true
 	cfg.MappedDirs = []holt.PathPair{{Host: shared, Guest: "/shared"}}
 	cfg.Disks = []holt.Disk{{Path: disk}}
+	cfg.LogLevel = holt.LogWarn // a VM that is saved without its programs being held
 	cfg.ExecPath, cfg.Args = "python3", []string{"-c", witness}
 	opts = append([]holt.Option{holt.WithBackend("kvm"), holt.WithBinary(vmtest.Holt(t))}, opts...)
 	vm, err := holt.New(cfg, opts...)
