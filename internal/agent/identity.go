@@ -60,6 +60,28 @@ func setClock(ns int64, s stray) error {
 	return nil
 }
 
+// adjustClock adds by to the clock, and returns what it shows then. No time is lost
+// between looking and setting.
+func adjustClock(by time.Duration) (time.Time, error) {
+	if by != 0 {
+		off := unix.Timex{Modes: unix.ADJ_SETOFFSET | unix.ADJ_NANO, Time: timexOffset(by)}
+		if _, err := unix.ClockAdjtime(unix.CLOCK_REALTIME, &off); err != nil {
+			return time.Time{}, fmt.Errorf("adjust clock by %v: %w", by, err)
+		}
+	}
+	return time.Now(), nil
+}
+
+// timexOffset is an offset as clock_adjtime(2) takes it with ADJ_NANO: the nanoseconds,
+// in the place of microseconds, are added always.
+func timexOffset(by time.Duration) unix.Timeval {
+	sec, ns := by/time.Second, by%time.Second
+	if ns < 0 {
+		sec, ns = sec-1, ns+time.Second
+	}
+	return unix.Timeval{Sec: int64(sec), Usec: int64(ns)}
+}
+
 // loopbackUp gives the guest 127.0.0.1 and ::1, which the kernel adds itself
 // to a loopback interface that is up.
 func loopbackUp() error {

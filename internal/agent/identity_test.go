@@ -3,6 +3,8 @@ package agent
 import (
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestStray: clocks that are right stay, even if the host's message was on its way for
@@ -28,6 +30,21 @@ func TestStray(t *testing.T) {
 	} {
 		if got := c.s.allows(host.Add(c.off), host); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// TestTimexOffset: the nanoseconds are never negative.
+func TestTimexOffset(t *testing.T) {
+	for by, want := range map[time.Duration]unix.Timeval{
+		1:                        {Sec: 0, Usec: 1},
+		-1:                       {Sec: -1, Usec: 999999999},
+		time.Second:              {Sec: 1},
+		-time.Second:             {Sec: -1},
+		-2700 * time.Millisecond: {Sec: -3, Usec: 300000000},
+	} {
+		if got := timexOffset(by); got != want {
+			t.Errorf("%v: %+v, want %+v", by, got, want)
 		}
 	}
 }

@@ -87,6 +87,12 @@ func (a *agent) dispatch(ch *channel) error {
 			return err
 		}
 		return report(ch, []agentproto.GuestStats{stats})
+	case agentproto.OpClock:
+		now, err := adjustClock(time.Duration(q.AdjustNS))
+		if err != nil {
+			return err
+		}
+		return report(ch, []agentproto.Clock{{NS: now.UnixNano()}})
 	case agentproto.OpFreeze:
 		return a.freeze(ch)
 	}

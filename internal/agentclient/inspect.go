@@ -3,6 +3,7 @@ package agentclient
 import (
 	"context"
 	"net"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 )
@@ -46,6 +47,22 @@ func Stats(ctx context.Context, conn net.Conn) (agentproto.GuestStats, error) {
 		return agentproto.GuestStats{}, &agentproto.ViolationError{What: "not one report of the guest's state"}
 	}
 	return all[0], nil
+}
+
+// Clock adds adjust, a duration of at most 200 years, to the guest's wall clock, and
+// returns what it shows then, as the guest says. It closes conn.
+func Clock(ctx context.Context, conn net.Conn, adjust time.Duration) (time.Time, error) {
+	ns := max(min(int64(adjust), agentproto.MaxAdjustNS), -agentproto.MaxAdjustNS)
+	var now time.Time
+	err := operate(ctx, conn, agentproto.Request{Op: agentproto.OpClock, AdjustNS: ns}, nil, func(b []byte) error {
+		c, err := agentproto.DecodeClock(b)
+		now = time.Unix(0, c.NS)
+		return err
+	})
+	if err == nil && now.IsZero() {
+		err = &agentproto.ViolationError{What: "no report of the guest's clock"}
+	}
+	return now, err
 }
 
 // list does an operation whose answer is a list.

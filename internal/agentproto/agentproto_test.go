@@ -89,6 +89,7 @@ func TestHeaderLines(t *testing.T) {
 		{"unknown key", `{"holt":3,"op":"ping","force":true}` + "\n", "force"},
 		{"unknown operation", `{"holt":3,"op":"format"}` + "\n", `unknown operation "format"`},
 		{"negative grace", `{"holt":3,"op":"shutdown","grace_ms":-1}` + "\n", "grace_ms -1"},
+		{"far clock", `{"holt":3,"op":"clock","adjust_ns":-9223372036854775808}` + "\n", "adjust_ns -9223372036854775808"},
 		{"endless grace", `{"holt":3,"op":"shutdown","grace_ms":3600001}` + "\n", "grace_ms 3600001"},
 	}
 	for _, tt := range tests {

@@ -150,11 +150,12 @@ func checkFuzzedNetwork(t *testing.T, s, again Network) {
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte(`{"holt":3,"kernel":"6.1","machine":"x86_64","pid":1}` + "\n"))
 	f.Add([]byte(`{"holt":3,"op":"shutdown","grace_ms":1}` + "\n"))
+	f.Add([]byte(`{"holt":3,"op":"clock","adjust_ns":-1}` + "\n"))
 	f.Add([]byte(`{"holt":9}` + "\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = NewReader(bytes.NewReader(b), Agent).Hello()
 		q, err := NewReader(bytes.NewReader(b), Host).Request()
-		if err == nil && (q.Holt != Version || q.GraceMS < 0 || q.GraceMS > MaxGraceMS) {
+		if err == nil && (q.Holt != Version || q.GraceMS < 0 || q.GraceMS > MaxGraceMS || q.AdjustNS < -MaxAdjustNS || q.AdjustNS > MaxAdjustNS) {
 			t.Fatalf("accepted %+v", q)
 		}
 	})

@@ -80,10 +80,13 @@ const (
 	// After TypeOK the connection carries the main program, as the boot connection
 	// does; without one it ends.
 	OpRenew Op = "renew"
+	// OpClock adds AdjustNS to the wall clock, and is answered with a TypeReport frame
+	// with a Clock, then TypeOK.
+	OpClock Op = "clock"
 )
 
 // ops are the operations that there are.
-var ops = []Op{OpExec, OpPing, OpShutdown, OpAttach, OpSessions, OpSignal, OpProcesses, OpStats, OpFile, OpFreeze, OpRenew}
+var ops = []Op{OpExec, OpPing, OpShutdown, OpAttach, OpSessions, OpSignal, OpProcesses, OpStats, OpFile, OpFreeze, OpRenew, OpClock}
 
 // MaxGraceMS bounds Request.GraceMS: one hour.
 const MaxGraceMS = 3600 * 1000
@@ -98,6 +101,9 @@ type Request struct {
 	// GraceMS is for OpShutdown: the milliseconds between SIGTERM and SIGKILL,
 	// 0 to MaxGraceMS.
 	GraceMS int64 `json:"grace_ms,omitempty"`
+	// AdjustNS is for OpClock: the nanoseconds by which the clock is behind, or ahead if
+	// it is negative; at most MaxAdjustNS.
+	AdjustNS int64 `json:"adjust_ns,omitempty"`
 	// Detached is for OpExec: the program runs without a connection. TypeStarted is
 	// followed by TypeOK.
 	Detached bool `json:"detached,omitempty"`
@@ -136,6 +142,9 @@ func DecodeRequest(b []byte) (Request, error) {
 	}
 	if q.GraceMS < 0 || q.GraceMS > MaxGraceMS {
 		return q, violation("request: grace_ms %d is not 0 to %d", q.GraceMS, MaxGraceMS)
+	}
+	if q.AdjustNS < -MaxAdjustNS || q.AdjustNS > MaxAdjustNS {
+		return q, violation("request: adjust_ns %d is not %d to %d", q.AdjustNS, int64(-MaxAdjustNS), int64(MaxAdjustNS))
 	}
 	return q, nil
 }

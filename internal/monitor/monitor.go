@@ -159,7 +159,11 @@ func (i *instance) run(ctx context.Context, env Env) (last agentproto.Frame, err
 	}
 	return l.live(ctx, func(ctx context.Context) (net.Conn, *agentproto.Reader, error) {
 		if i.spec.Origin != nil {
-			return l.renew(ctx, asm.renewal(i.spec))
+			conn, in, err := l.renew(ctx, asm.renewal(i.spec))
+			if err == nil {
+				go l.checkClock(ctx)
+			}
+			return conn, in, err
 		}
 		return l.boot(ctx, listener, asm.boot)
 	})
