@@ -82,7 +82,7 @@ func TestShellSession(t *testing.T) {
 	p.types("top\r", "Load average:")
 	p.types("q", "# ")
 
-	p.types("vi /tmp/note\r", "/tmp/note")
+	p.types("vi /tmp/note\r", "- /tmp/note") // its last line; the name alone is the echo
 	p.types("iwritten in vi", "written in vi")
 	p.types("\x1b", "- /tmp/note") // no more, or it were a key's sequence
 	p.types(":wq\r", "# ")
