@@ -38,6 +38,7 @@ type life struct {
 	dial    func(ctx context.Context, port uint32) (net.Conn, error)
 	stops   <-chan time.Duration // requests to end the guest, each with its grace
 	began   func()               // called when the main program runs
+	serving func() bool          // the host reads or writes files for the guest
 	log     *slog.Logger
 }
 
@@ -123,7 +124,8 @@ func (l *life) watch(ctx context.Context, up <-chan struct{}, end context.Cancel
 	booting, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		if err := watchBoot(booting, time.Duration(l.vcpus)*l.budget, l.quota, l.vm.CPUTime, l.waited); err != nil {
+		dog := watchdog{time.Duration(l.vcpus) * l.budget, l.quota, l.vm.CPUTime, l.waited, l.serving}
+		if err := dog.watch(booting); err != nil {
 			end(err)
 		}
 	}()

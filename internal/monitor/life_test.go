@@ -128,7 +128,7 @@ func startLife(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	go func() { kill(p.follow(c, agentproto.NewReader(theirs, agentproto.Host))) }()
-	life := &life{budget: bootBudget, vm: r.vm, vcpus: 1, console: con, program: p, stops: stops, began: func() {}, log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
+	life := &life{budget: bootBudget, vm: r.vm, vcpus: 1, console: con, program: p, stops: stops, began: func() {}, serving: func() bool { return false }, log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
 		ours, guests := net.Pipe()
 		r.dialed <- guests
 		return ours, nil

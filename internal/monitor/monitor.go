@@ -155,7 +155,7 @@ func (i *instance) run(ctx context.Context, env Env) (last agentproto.Frame, err
 
 	l := &life{
 		vm: vm, vcpus: i.spec.VCPUs, budget: i.spec.startBudget(), quota: i.spec.cpuQuota(), console: i.program.console, program: i.program,
-		dial: asm.vsock.Dial, stops: i.stops, began: i.runs, log: env.Log,
+		dial: asm.vsock.Dial, stops: i.stops, began: i.runs, serving: asm.serving, log: env.Log,
 	}
 	return l.live(ctx, func(ctx context.Context) (net.Conn, *agentproto.Reader, error) {
 		if i.spec.Origin != nil {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/holtvm/holt/internal/agentclient"
@@ -42,6 +43,12 @@ type diskImage interface {
 type attachedShare struct {
 	path string
 	dev  *fs.Device
+}
+
+// serving reports whether the host is at work for a disk or a shared directory.
+func (a *assembly) serving() bool {
+	return slices.ContainsFunc(a.disks, func(d attachedDisk) bool { return d.dev.Pending() > 0 }) ||
+		slices.ContainsFunc(a.shares, func(s attachedShare) bool { return s.dev.Pending() > 0 })
 }
 
 // figures are all figures of the VM. Before there is a machine, they are few.

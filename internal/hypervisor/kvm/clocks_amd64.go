@@ -72,6 +72,17 @@ func (m *machine) readTSC() (uint64, error) {
 	return tsc, nil
 }
 
+// loadClocks lets the clocks go on from where s was saved. For the guest they go on from
+// here, also when its vCPUs do not run yet.
+func (m *machine) loadClocks(s State) error {
+	begin := time.Now()
+	tsc, err := m.loadTSC(s.VCPUs)
+	if err != nil {
+		return err
+	}
+	return m.loadClock(moment{clock: s.Clock, tsc: tsc}, begin)
+}
+
 // loadClock lets KVM's clock go on from where the saved one was, with the counters, which
 // have gone on since loadTSC was called at begin. A host that does not know their
 // frequency, or whose counter the guest sees as it is, leaves nothing to go by.

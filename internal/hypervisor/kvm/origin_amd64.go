@@ -37,10 +37,14 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 			return err
 		}
 	}
-	m.tellStopped()
 	if err := m.prefetch(o.WorkingSet); err != nil {
 		return err
 	}
+	// As late as can be: finding the files of a large shared directory takes a while.
+	if err := m.loadClocks(s); err != nil {
+		return fmt.Errorf("load saved clocks: %w", err)
+	}
+	m.tellStopped()
 	if o.Ready != nil {
 		if err := o.Ready(m.mem); err != nil {
 			return err

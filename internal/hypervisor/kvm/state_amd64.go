@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -118,30 +117,21 @@ func (m *machine) fits(s State) error {
 	return nil
 }
 
-// loadState puts a machine that has not run yet where s was saved, which fits it. Its
-// devices stay paused.
+// loadState puts a machine that has not run yet where s was saved, which fits it, but for
+// its clocks: see loadClocks. Its devices stay paused.
 //
 // vCPUs come before the interrupt controllers, because what those have pending goes
-// on to a local APIC, and before the clock, which goes on with their time stamp
-// counters. Devices come last: they may raise interrupts.
+// on to a local APIC. Devices come last: they may raise interrupts.
 func (m *machine) loadState(s State) error {
 	for i, c := range m.vcpus {
 		if err := m.loadVCPU(c, s.VCPUs[i]); err != nil {
 			return fmt.Errorf("vCPU %d: %w", i, err)
 		}
 	}
-	begin := time.Now()
-	tsc, err := m.loadTSC(s.VCPUs)
-	if err != nil {
-		return err
-	}
 	for i, chip := range s.IRQChips {
 		if err := m.vm.SetIRQChip(chip); err != nil {
 			return fmt.Errorf("interrupt controller %d: %w", i, err)
 		}
-	}
-	if err := m.loadClock(moment{clock: s.Clock, tsc: tsc}, begin); err != nil {
-		return err
 	}
 	if err := m.uart.LoadState(s.Serial); err != nil {
 		return err

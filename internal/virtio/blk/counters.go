@@ -32,6 +32,9 @@ func (c *counters) count(r *request, read int) {
 	}
 }
 
+// Pending returns how many requests are being served.
+func (d *Device) Pending() int { return int(d.pending.Load()) }
+
 // Counters returns what was done so far.
 func (d *Device) Counters() Counters {
 	c := &d.counters

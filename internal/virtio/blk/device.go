@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holtvm/holt/internal/guestlog"
 	"github.com/holtvm/holt/internal/virtio"
@@ -88,6 +89,7 @@ type Device struct {
 	idle     chan *request
 	queues   []requestQueue
 	counters counters
+	pending  atomic.Int32 // requests that are being served
 }
 
 // requestQueue is one running queue and its requests in flight.

@@ -94,6 +94,8 @@ func (r *request) work() {
 // serve carries the request out, answers it and reports true; or it reports false
 // for what it is expected to have to wait for, if it may not.
 func (r *request) serve(mayWait bool) (done bool) {
+	r.d.pending.Add(1)
+	defer r.d.pending.Add(-1)
 	done, written := true, 0
 	var err error
 	switch r.kind {

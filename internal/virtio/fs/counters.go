@@ -17,6 +17,9 @@ func (c *counters) count(request, answer int) {
 	c.toGuest.Add(uint64(answer))
 }
 
+// Pending returns how many requests are being served.
+func (d *Device) Pending() int { return int(d.pending.Load()) }
+
 // Counters returns what has crossed so far.
 func (d *Device) Counters() Counters {
 	c := &d.counters

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/holtvm/holt/internal/virtio"
 	"github.com/holtvm/holt/internal/virtio/queue"
@@ -44,6 +45,7 @@ type Device struct {
 	config   [tagSize + 4]byte
 	queues   []requestQueue
 	counters counters
+	pending  atomic.Int32 // requests that are being served
 }
 
 // requestQueue is one running queue and its requests in flight.

@@ -59,7 +59,9 @@ func (d *Device) spawn(rq *requestQueue, c *queue.Chain) {
 }
 
 func (d *Device) serve(q *queue.Queue, c *queue.Chain) {
+	d.pending.Add(1)
 	n := d.server.HandleRequest(c.Readable, c.Writable)
+	d.pending.Add(-1)
 	d.counters.count(c.ReadableLen(), n)
 	q.Push(c, n)
 	q.Signal()
