@@ -48,7 +48,7 @@ type measured struct {
 }
 
 // runGuest boots a guest with the device that is measured, and calls done for
-// each workload. It returns when the guest is off.
+// each workload. After the last one it ends the guest.
 func (b *bench) runGuest(ctx context.Context, a attachment, work guestWork, done func(measured)) error {
 	cmd := exec.Command(qemuProgram, append([]string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -74,11 +74,11 @@ func (b *bench) runGuest(ctx context.Context, a attachment, work guestWork, done
 		return err
 	}
 	defer func() { _ = cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }() // when it has not ended by itself
+	defer func() { _ = cmd.Process.Kill() }()
 	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
 
 	watch := stopwatch{done: done, used: func() (usage, error) { return usageOf(cmd.Process.Pid, a.server) }}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	for lines := bufio.NewScanner(out); watch.finished < len(work.workloads) && lines.Scan(); {
 		if err := watch.line(lines.Text(), time.Now()); err != nil {
 			return err
 		}
