@@ -80,7 +80,7 @@ test-unit: ## tests without a guest, with the race detector
 # Guests wait now and then: three make use of two processors.
 .PHONY: test-tcg
 test-tcg: ## tests with guests under QEMU's software emulation
-	$(STATIC) test -vet=off -v -count=1 -parallel 3 -timeout 20m -tags tcg ./test/...
+	$(STATIC) run ./test/again -v -vet=off -count=1 -parallel 3 -timeout 20m -tags tcg -- ./test/...
 
 .PHONY: test-kvm
 test-kvm: build ## tests that need KVM: here, or in an outer VM

@@ -24,8 +24,8 @@ const (
 // interrupt woke it. That happened once in 79 guests when it was counted.
 var errStuck = errors.New("the outer VM is stuck")
 
-// run builds and runs a part. A part whose outer VM gets stuck is run again,
-// once.
+// run builds and runs a part. A part whose outer VM gets stuck is run again, once, and so
+// are a few tests that failed in one.
 func (l *lane) run(ctx context.Context, p part) error {
 	binary, err := l.build(ctx, p)
 	if err != nil {
@@ -36,12 +36,20 @@ func (l *lane) run(ctx context.Context, p part) error {
 		cmd := exec.CommandContext(ctx, binary, l.arguments(p)...)
 		cmd.Dir = filepath.Join(l.repo, p.pkg)
 		cmd.Env = append(os.Environ(), l.environment()...)
-		return show(cmd, nil)
+		_, err := show(cmd, nil)
+		return err
 	}
-	err = show(l.inOuterVM(ctx, p, binary), standsStill)
+	got, err := show(l.inOuterVM(ctx, p, binary), standsStill)
 	if errors.Is(err, errStuck) {
 		fmt.Printf("lane: %v: it used no processor time for %v. It was killed, and part %s runs again, once\n", err, patience, p.name)
-		err = show(l.inOuterVM(ctx, p, binary), standsStill)
+		_, err = show(l.inOuterVM(ctx, p, binary), standsStill)
+		return err
+	}
+	if run, why := vmtest.Again(got.Failed); err != nil && run != "" && ctx.Err() == nil {
+		fmt.Printf("lane: part %s: %s\n", p.name, why)
+		some := *l
+		some.filter = run
+		_, err = show(some.inOuterVM(ctx, p, binary), standsStill)
 	}
 	return err
 }
@@ -84,12 +92,12 @@ func passedOn(key string) bool {
 
 // show runs cmd with its output shown. Unless it is nil, still watches cmd's
 // processes and returns true to have them killed.
-func show(cmd *exec.Cmd, still func(context.Context, int) bool) error {
-	out := &results{w: os.Stdout}
+func show(cmd *exec.Cmd, still func(context.Context, int) bool) (*vmtest.Results, error) {
+	out := &vmtest.Results{W: os.Stdout}
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
-		return err
+		return out, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	stuck := make(chan bool, 1)
@@ -104,10 +112,10 @@ func show(cmd *exec.Cmd, still func(context.Context, int) bool) error {
 	err := cmd.Wait()
 	cancel()
 	if <-stuck {
-		return errStuck
+		return out, errStuck
 	}
 	if err != nil {
-		return err
+		return out, err
 	}
-	return out.complaint()
+	return out, out.Complaint()
 }

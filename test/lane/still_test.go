@@ -20,7 +20,7 @@ func watchFor(patience time.Duration) func(context.Context, int) bool {
 // works in a process below its own is not.
 func TestStuckIsKilled(t *testing.T) {
 	start := time.Now()
-	if err := show(exec.Command("sleep", "60"), watchFor(300*time.Millisecond)); !errors.Is(err, errStuck) {
+	if _, err := show(exec.Command("sleep", "60"), watchFor(300*time.Millisecond)); !errors.Is(err, errStuck) {
 		t.Errorf("a sleep: %v, want %v", err, errStuck)
 	}
 	if took := time.Since(start); took > 20*time.Second {
@@ -28,7 +28,7 @@ func TestStuckIsKilled(t *testing.T) {
 	}
 	busy := exec.Command("sh", "-c", `echo "=== RUN TestX"; (end=$(($(date +%s) + 2)); while [ $(date +%s) -lt $end ]; do :; done); exit 7`)
 	var exit *exec.ExitError
-	if err := show(busy, watchFor(500*time.Millisecond)); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+	if _, err := show(busy, watchFor(500*time.Millisecond)); !errors.As(err, &exit) || exit.ExitCode() != 7 {
 		t.Errorf("a busy command: %v", err)
 	}
 }

@@ -1,7 +1,9 @@
-package main
+package vmtest
 
 import (
 	"bytes"
+	"io"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -16,7 +18,7 @@ func TestResults(t *testing.T) {
 	} {
 		for _, size := range []int{1, 7, len(c.text)} {
 			var shown bytes.Buffer
-			r := &results{w: &shown}
+			r := &Results{W: &shown}
 			for text := []byte(c.text); len(text) > 0; {
 				n, err := r.Write(text[:min(size, len(text))])
 				if err != nil {
@@ -28,7 +30,7 @@ func TestResults(t *testing.T) {
 				t.Errorf("%s, %d bytes at a time: shows %.200q", c.name, size, shown.String())
 			}
 			got := ""
-			if err := r.complaint(); err != nil {
+			if err := r.Complaint(); err != nil {
 				got = err.Error()
 			}
 			if c.complaint == "" && got != "" || !strings.HasPrefix(got, c.complaint) {
@@ -38,5 +40,38 @@ func TestResults(t *testing.T) {
 				t.Errorf("%s: %d bytes are kept", c.name, cap(r.line))
 			}
 		}
+	}
+}
+
+// TestFailed: failed tests are known by their packages, and a few are worth another try.
+func TestFailed(t *testing.T) {
+	r := &Results{W: io.Discard}
+	io.WriteString(r, `=== RUN   TestA
+--- FAIL: TestA (0.00s)
+    --- FAIL: TestA/b (0.00s)
+FAIL
+FAIL	example.org/a	0.1s
+=== RUN   TestC
+--- PASS: TestC (0.00s)
+ok  	example.org/c	0.1s
+FAIL	example.org/d [build failed]
+=== RUN   TestE
+--- FAIL: TestE (0.00s)
+=== RUN   TestF
+--- FAIL: TestF (0.00s)
+FAIL	example.org/e	0.1s
+FAIL
+`)
+	want := []FailedPackage{{"example.org/a", []string{"TestA"}}, {"example.org/d", []string{}}, {"example.org/e", []string{"TestE", "TestF"}}}
+	if !reflect.DeepEqual(r.Packages, want) {
+		t.Errorf("failed: %q, want %q", r.Packages, want)
+	}
+	for want, failed := range map[string][]string{"": {}, "^(TestA)$": {"TestA"}, "^(TestE|TestF)$": {"TestE", "TestF"}} {
+		if run, why := Again(failed); run != want || (why == "") != (run == "") {
+			t.Errorf("%q: run %q, because %q", failed, run, why)
+		}
+	}
+	if run, _ := Again(make([]string, maxAgain+1)); run != "" {
+		t.Errorf("so many run again: %q", run)
 	}
 }

@@ -1,0 +1,66 @@
+// Command again runs go test with its arguments, of which the packages are behind "--",
+// and a few tests that failed once more. It is for guests under QEMU's software
+// emulation, of which one in some hundred loses an interrupt and stands still, or dies: a
+// test that fails twice has found something else.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/holtvm/holt/internal/vmtest"
+)
+
+func main() {
+	flags, packages := os.Args[1:], []string(nil)
+	if i := slices.Index(flags, "--"); i >= 0 {
+		flags, packages = flags[:i], flags[i+1:]
+	}
+	if len(packages) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: again [go test flags] -- packages")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, flags, packages)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "again: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run tests the packages, and what failed again.
+func run(ctx context.Context, flags, packages []string) error {
+	got, err := test(ctx, slices.Concat(flags, packages)...)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	var failed []string
+	for _, p := range got.Packages {
+		if run, why := vmtest.Again(p.Failed); run != "" && ctx.Err() == nil {
+			fmt.Printf("again: %s: %s\n", p.Name, why)
+			if _, err := test(ctx, slices.Concat(flags, []string{"-run", run, p.Name})...); err == nil {
+				continue
+			}
+		}
+		failed = append(failed, p.Name)
+	}
+	if failed == nil && len(got.Packages) > 0 {
+		return nil
+	}
+	return fmt.Errorf("failed: %s", strings.Join(failed, ", "))
+}
+
+func test(ctx context.Context, args ...string) (*vmtest.Results, error) {
+	got := &vmtest.Results{W: os.Stdout}
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // go test ends its tests
+	cmd.Stdout, cmd.Stderr = got, os.Stderr
+	return got, cmd.Run()
+}
