@@ -56,7 +56,7 @@ func (b *bench) runGuest(ctx context.Context, a attachment, work guestWork, done
 		"-machine", "q35,memory-backend=mem", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1",
 		"-m", workMemory, "-object", "memory-backend-memfd,id=mem,share=on,size=" + workMemory,
 		"-kernel", b.kernel.ImagePath(), "-initrd", work.image,
-		"-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check " + strings.Join(work.settings, " "),
+		"-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check clearcpuid=141 " + strings.Join(work.settings, " "),
 		"-serial", "stdio",
 	}, a.args...)...)
 	cmd.ExtraFiles = a.files

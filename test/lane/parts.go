@@ -43,7 +43,7 @@ var parts = []part{
 // takes there, or need what an outer VM does not have: user attributes of files, and
 // cables between network namespaces. Many VMs, programs and files are for where they
 // are cheap.
-const notGuests = "TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs|TestTakenPort|TestBadDisks|TestBadMemoryRoots" +
+const notGuests = "TestKernelAvoidsCmpxchg16b|TestFromAnotherModule|TestBinaries|TestBadInput|TestDocs|TestTakenPort|TestBadDisks|TestBadMemoryRoots" +
 	"|TestNoQEMU|TestNested|TestPosixSuite|TestInterruptDuringBoot|TestUnpackArchive|TestNetworkReach|TestSpoofedSources" +
 	"|TestLifecycleWithoutAGuest|TestKilledCreate|TestRandomLifecycle|TestLifecycleWorker" +
 	"|TestManyVMs|TestManyExecs|TestConcurrentExecs|TestCopyTree|TestCopyLargeFile"

@@ -2,6 +2,7 @@ package kvm
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,14 @@ func TestTemplateInTheGuest(t *testing.T) {
 		0x31, 0xC9, // xor ecx, ecx
 		0x0F, 0xA2, // cpuid
 		0x89, 0x0C, 0x25, 0x00, 0x80, 0x00, 0x00, // mov [0x8000], ecx
+	}
+	// Of both levels an outer VM has everything but this: see docs/testing.md.
+	levels := maps.Clone(templates)
+	t.Cleanup(func() { templates = levels })
+	templates = maps.Clone(templates)
+	for name, level := range templates {
+		level.needs = strings.ReplaceAll(level.needs, " cx16", "")
+		templates[name] = level
 	}
 	m := spec(t, append(code, codeSpin...))
 	for _, m.CPUTemplate = range hypervisor.CPUTemplates() {

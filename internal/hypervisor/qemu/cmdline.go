@@ -14,6 +14,11 @@ var (
 		// host, comparing it with other clocks finds differences that are the
 		// host's scheduling, and falls back to a clock that is slow to read.
 		"tsc=reliable",
+		// No cmpxchg16b in the kernel, bit 141 (X86_FEATURE_CX16). QEMU 7.2 leaves
+		// garbage in the flags behind it, such as TF, NT and DF, and an interrupt
+		// there saves it and brings it back: some guest in hundreds died of that. The
+		// kernel has it in every allocation of memory. Programs may use it as ever.
+		"clearcpuid=141",
 	}
 	// cmdlineOneCPU is for a single vCPU.
 	cmdlineOneCPU = []string{

@@ -124,8 +124,8 @@ func TestCmdline(t *testing.T) {
 	}{
 		{"one emulated vcpu", false, hypervisor.Machine{VCPUs: 1}, []string{"quiet", "nolapic_timer", "noreplace-smp", "panic=-1"}, nil},
 		// Without its local timer, a second vCPU would have none.
-		{"two emulated vcpus", false, hypervisor.Machine{VCPUs: 2}, []string{"no_timer_check"}, []string{"nolapic_timer"}},
-		{"kvm", true, hypervisor.Machine{VCPUs: 1}, []string{"console=ttyS0"}, []string{"nolapic_timer", "no_timer_check", "noreplace-smp", "tsc=reliable"}},
+		{"two emulated vcpus", false, hypervisor.Machine{VCPUs: 2}, []string{"no_timer_check", "clearcpuid=141"}, []string{"nolapic_timer"}},
+		{"kvm", true, hypervisor.Machine{VCPUs: 1}, []string{"console=ttyS0"}, []string{"nolapic_timer", "no_timer_check", "noreplace-smp", "tsc=reliable", "clearcpuid=141"}},
 		{"kernel log", false, hypervisor.Machine{VCPUs: 1, KernelLog: true}, nil, []string{"quiet"}},
 		{"no virtio console", false, hypervisor.Machine{VCPUs: 1}, []string{"console=ttyS0"}, []string{"console=hvc0"}},
 		{
