@@ -56,6 +56,7 @@ type keeper = func(ctx context.Context, state []byte, mem *guestmem.Memory) erro
 // captureRunning is capture for a machine that runs. The error is errNotHeld if the
 // guest's programs could not be held in time, unless that is not to matter any more.
 func (i *instance) captureRunning(ctx context.Context, vm hypervisor.Saver, anyway bool, keep keeper) (stood time.Duration, err error) {
+	asked := time.Now()
 	box, err := i.freeze(ctx, vm)
 	if errors.Is(err, errNotHeld) && !anyway {
 		return 0, err
@@ -81,11 +82,13 @@ func (i *instance) captureRunning(ctx context.Context, vm hypervisor.Saver, anyw
 		err = errors.Join(err, vm.Resume(ctx))
 		stood = time.Since(begin)
 	}()
+	late := time.Since(asked) > heldLate
 	return 0, i.save(ctx, vm, box, func(ctx context.Context, state []byte, mem *guestmem.Memory) error {
-		if frozen, _ := box.frozen(mem); !frozen && box != 0 {
-			if !anyway {
-				return fmt.Errorf("%w until it stood still", errNotHeld)
-			}
+		switch frozen, _ := box.frozen(mem); {
+		case box == 0:
+		case !anyway && (!frozen || late):
+			return fmt.Errorf("%w until it stood still", errNotHeld)
+		case !frozen:
 			i.log.Warn("the guest's programs were not held long enough for it to be saved")
 		}
 		return keep(ctx, state, mem)

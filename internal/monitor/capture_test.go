@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/holtvm/holt/internal/agentproto"
 	"github.com/holtvm/holt/internal/guestmem"
@@ -28,10 +29,19 @@ type savingVM struct {
 	asked  int   // how often it was asked to hold its programs
 	slow   int   // as often it does not, at first
 	short  int   // and until then not for long enough
+	late   int   // and until then it does not stand still at once
 }
 
 // testMailbox is where the mailbox of a savingVM is.
 const testMailbox = mailbox(2 * guestmem.PageSize)
+
+// Pause takes long as long as the machine is late.
+func (v *savingVM) Pause(ctx context.Context) error {
+	if v.asked > v.slow && v.asked <= v.late {
+		time.Sleep(heldLate + time.Millisecond)
+	}
+	return v.fakeVM.Pause(ctx)
+}
 
 func (v *savingVM) Features() []string                            { return []string{"sse2"} }
 func (v *savingVM) Look(f func(mem *guestmem.Memory) error) error { return f(v.mem) }
@@ -150,21 +160,23 @@ func TestCaptureLetsGo(t *testing.T) {
 // saved without that in the end.
 func TestCaptureTriesAgain(t *testing.T) {
 	for name, c := range map[string]struct {
-		slow, short int
-		held        bool
-		asked       int
+		slow, short, late int
+		held              bool
+		asked             int
 	}{
-		"at once":               {0, 0, true, 1},
-		"not held at first":     {2, 0, true, 3},
-		"not for long enough":   {0, 2, true, 3},
-		"the last time":         {2, freezeTries - 1, true, freezeTries},
-		"never":                 {freezeTries, 0, false, freezeTries},
-		"never for long enough": {0, freezeTries, false, freezeTries},
+		"at once":               {0, 0, 0, true, 1},
+		"not held at first":     {2, 0, 0, true, 3},
+		"not for long enough":   {0, 2, 0, true, 3},
+		"late":                  {0, 0, 2, true, 3},
+		"the last time":         {2, freezeTries - 1, 0, true, freezeTries},
+		"never":                 {freezeTries, 0, 0, false, freezeTries},
+		"never for long enough": {0, freezeTries, 0, false, freezeTries},
+		"always late":           {0, 0, freezeTries, true, freezeTries},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				i, vm, _ := runSaving(t, Spec{})
-				vm.slow, vm.short = c.slow, c.short
+				vm.slow, vm.short, vm.late = c.slow, c.short, c.late
 				kept := 0
 				if _, err := i.capture(t.Context(), state.Fork, func(_ context.Context, b []byte, mem *guestmem.Memory) error {
 					kept++

@@ -19,6 +19,9 @@ import (
 const (
 	freezeTime  = 500 * time.Millisecond
 	freezeTries = 6
+	// heldLate is when the machine has to stand still, from when the guest was asked: of
+	// the time for which it holds its programs, a clone needs the rest.
+	heldLate = 400 * time.Millisecond
 )
 
 // mailbox is the guest address of a page through which the host tells the agent, which

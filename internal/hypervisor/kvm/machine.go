@@ -24,11 +24,14 @@ type machine struct {
 	irqs    []interrupt // that are not a device's own
 	button  interrupt   // among them, the power button's
 	gate    *gate
-	ended   chan ending // gets the first end's argument
+	begin   func() error // called by each vCPU's thread before it first runs
+	ended   chan ending  // gets the first end's argument
 }
 
 func newMachine(spec hypervisor.Machine) *machine {
-	return &machine{log: spec.Logger, nested: spec.Nested, gate: newGate(spec.VCPUs), ended: make(chan ending, 1)}
+	return &machine{
+		log: spec.Logger, nested: spec.Nested, gate: newGate(spec.VCPUs), begin: func() error { return nil }, ended: make(chan ending, 1),
+	}
 }
 
 // end ends the machine. The first call counts. It does not wait.

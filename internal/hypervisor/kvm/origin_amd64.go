@@ -2,6 +2,8 @@ package kvm
 
 import (
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
@@ -40,20 +42,34 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 	if err := m.prefetch(o.WorkingSet); err != nil {
 		return err
 	}
-	// As late as can be: finding the files of a large shared directory takes a while.
-	if err := m.loadClocks(s); err != nil {
-		return fmt.Errorf("load saved clocks: %w", err)
+	if err := m.beginAgain(s, o.Ready); err != nil {
+		return err
 	}
-	m.tellStopped()
-	if o.Ready != nil {
-		if err := o.Ready(m.mem); err != nil {
-			return err
+	begun := time.Now()
+	m.begin = sync.OnceValue(func() error {
+		if time.Since(begun) < time.Millisecond {
+			return nil
 		}
-	}
+		return m.beginAgain(s, o.Ready)
+	})
 	for _, d := range m.devices {
 		d.transport.Resume()
 	}
 	return nil
+}
+
+// beginAgain does what is to be done last: for the guest, time passes from then on. It is
+// done here, so that what is wrong is known, and again by the first vCPU that runs if that
+// had to wait: a guest that is a second late does other things first than it was about to.
+func (m *machine) beginAgain(s State, ready func(*guestmem.Memory) error) error {
+	if err := m.loadClocks(s); err != nil {
+		return fmt.Errorf("load saved clocks: %w", err)
+	}
+	m.tellStopped()
+	if ready == nil {
+		return nil
+	}
+	return ready(m.mem)
 }
 
 // prefetch makes pages ready before the guest needs them. Linux from 6.11 on maps them

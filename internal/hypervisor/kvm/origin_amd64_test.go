@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -258,5 +259,63 @@ func TestLoadStateRefuses(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestBeginsAgain: a machine that has to wait for a processor gets its clocks and what is
+// to be told to the guest when it has one.
+func TestBeginsAgain(t *testing.T) {
+	m := spec(t, codeSpin)
+	first := launch(t, m)
+	time.Sleep(20 * time.Millisecond)
+	m.Origin = save(t, first)
+	first.Kill()
+	for name, second := range map[string]error{"": nil, "no luck": errors.New("no luck")} {
+		times := make(chan int, 9)
+		calls := 0
+		m.Origin.Ready = func(*guestmem.Memory) error {
+			calls++
+			times <- calls
+			if calls == 2 {
+				return second
+			}
+			return nil
+		}
+		m.Logger = slog.New(slog.DiscardHandler)
+		built, err := build(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := built.clocks()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		vm := start(built)
+		t.Cleanup(vm.Kill)
+		for want := 1; want <= 2; want++ {
+			select {
+			case <-times:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("told %d times, want 2", want-1)
+			}
+		}
+		if second != nil {
+			if err := wait(t, vm); !errors.Is(err, second) {
+				t.Errorf("ended with %v, want %v", err, second)
+			}
+			continue
+		}
+		if err := vm.Pause(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		after, err := built.clocks()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%q: KVM's clock went on by %v", name, time.Duration(after.clock-before.clock))
+		if passed := time.Duration(after.clock - before.clock); passed > 900*time.Millisecond {
+			t.Errorf("for the guest %v have passed while it waited for a second", passed)
+		}
 	}
 }

@@ -34,7 +34,14 @@ func (m *machine) run(c *vcpu) {
 		c.tid.Store(0)
 		m.gate.leave()
 	}()
-	for m.gate.enter(func() { c.api.SetImmediateExit(false) }) {
+	for began := false; m.gate.enter(func() { c.api.SetImmediateExit(false) }); {
+		if !began {
+			if err := m.begin(); err != nil {
+				m.end(ending{kind: failed, err: err})
+				return
+			}
+			began = true
+		}
 		if !m.serve(c) {
 			return
 		}
