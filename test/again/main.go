@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,7 +28,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, flags, packages)
+	err := run(ctx, os.Stdout, flags, packages)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "again: %v\n", err)
@@ -35,17 +36,17 @@ func main() {
 	}
 }
 
-// run tests the packages, and what failed again.
-func run(ctx context.Context, flags, packages []string) error {
-	got, err := test(ctx, slices.Concat(flags, packages)...)
+// run tests the packages, and what failed again. What the tests print goes to w.
+func run(ctx context.Context, w io.Writer, flags, packages []string) error {
+	got, err := test(ctx, w, slices.Concat(flags, packages)...)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	var failed []string
 	for _, p := range got.Packages {
 		if run, why := vmtest.Again(p.Failed); run != "" && ctx.Err() == nil {
-			fmt.Printf("again: %s: %s\n", p.Name, why)
-			if _, err := test(ctx, slices.Concat(flags, []string{"-run", run, p.Name})...); err == nil {
+			fmt.Fprintf(w, "again: %s: %s\n", p.Name, why)
+			if _, err := test(ctx, w, slices.Concat(flags, []string{"-run", run, p.Name})...); err == nil {
 				continue
 			}
 		}
@@ -57,10 +58,10 @@ func run(ctx context.Context, flags, packages []string) error {
 	return fmt.Errorf("failed: %s", strings.Join(failed, ", "))
 }
 
-func test(ctx context.Context, args ...string) (*vmtest.Results, error) {
-	got := &vmtest.Results{W: os.Stdout}
+func test(ctx context.Context, w io.Writer, args ...string) (*vmtest.Results, error) {
+	got := &vmtest.Results{W: w}
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // go test ends its tests
-	cmd.Stdout, cmd.Stderr = got, os.Stderr
+	cmd.Stdout, cmd.Stderr = got, got
 	return got, cmd.Run()
 }

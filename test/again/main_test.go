@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"strings"
 	"testing"
@@ -40,11 +41,12 @@ func TestF(t *testing.T) { TestOnce(t); os.Remove("been") }
 				}
 			}
 			got := ""
-			if err := run(t.Context(), []string{"-v", "-vet=off", "-count=1"}, []string{"./..."}); err != nil {
+			var out bytes.Buffer
+			if err := run(t.Context(), &out, []string{"-v", "-vet=off", "-count=1"}, []string{"./..."}); err != nil {
 				got = err.Error()
 			}
 			if got != c.want {
-				t.Errorf("error %q, want %q", got, c.want)
+				t.Errorf("error %q, want %q; it printed %q", got, c.want, out.String())
 			}
 		})
 	}
