@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holtvm/holt/internal/agentclient"
@@ -11,33 +12,39 @@ import (
 const (
 	// clockSlack is how wrong a clone's clock may be and is left alone.
 	clockSlack = time.Millisecond
-	// A guest that takes longer to say its time is asked again, clockTries times in all:
-	// how wrong it is cannot be told better than that.
-	clockAnswer = 10 * time.Millisecond
-	clockTries  = 5
+	// clockSure is how well it has to be known. Of a busy host that takes some exchanges
+	// with the agent: the second at once, the next clockWait after it and then at longer
+	// intervals, up to clockMaxWait, for clockTime in all.
+	clockSure    = 5 * time.Millisecond
+	clockWait    = 50 * time.Millisecond
+	clockMaxWait = 2 * time.Second
+	clockTime    = time.Minute
 )
 
 // checkClock makes a clone's clock that of this host. Its agent was given the time before
 // the processors ran, and again with the renewal; but of a busy host both may have been
 // old when they were read.
 func (l *life) checkClock(ctx context.Context) {
-	var adjust time.Duration
-	for try := range clockTries {
-		behind, unsure, err := l.askClock(ctx, adjust)
+	ctx, cancel := context.WithTimeout(ctx, clockTime)
+	defer cancel()
+	known := anyLag
+	for wait := time.Duration(0); ; wait = min(max(2*wait, clockWait), clockMaxWait) {
+		adjust := known.wrong()
+		seen, err := l.askClock(ctx, adjust)
+		if _, refused := errors.AsType[*agentproto.Error](err); refused {
+			return // the agent is an older one
+		}
 		if err != nil {
-			l.log.Debug("the guest's clock is not known", "error", err)
-			return
+			known = anyLag // whether it was adjusted cannot be told
+		} else {
+			known = known.less(adjust).and(seen)
 		}
-		if adjust = 0; behind.Abs() > unsure+clockSlack {
-			l.log.Debug("the guest's clock is wrong", "behind", behind, "unsure", unsure)
-			adjust = behind
-			continue
-		}
-		if unsure <= clockAnswer/2 {
+		l.log.Debug("the guest's clock", "set by", adjust, "least behind", known.least, "most", known.most, "error", err)
+		if known.wrong() == 0 && known.unsure() <= clockSure {
 			return
 		}
 		select {
-		case <-time.After(100 * time.Millisecond << try):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
@@ -45,16 +52,45 @@ func (l *life) checkClock(ctx context.Context) {
 }
 
 // askClock adds adjust to the guest's clock and then looks by how much it is behind this
-// host's, give or take unsure.
-func (l *life) askClock(ctx context.Context, adjust time.Duration) (behind, unsure time.Duration, err error) {
+// host's.
+func (l *life) askClock(ctx context.Context, adjust time.Duration) (lag, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	conn, err := l.dial(ctx, agentproto.ServicePort)
 	if err != nil {
-		return 0, 0, err
+		return anyLag, err
 	}
 	asked := time.Now()
 	guest, err := agentclient.Clock(ctx, conn, adjust)
-	unsure = time.Since(asked) / 2
-	return asked.Add(unsure).Sub(guest), unsure, err
+	return lag{asked.Sub(guest), time.Now().Sub(guest)}, err
+}
+
+// lag is what is known of how much a clock is behind: this at least, and this at most.
+type lag struct{ least, most time.Duration }
+
+// anyLag is a clock of which nothing is known.
+var anyLag = lag{-100 * 366 * 24 * time.Hour, 100 * 366 * 24 * time.Hour}
+
+// unsure is how wrong the clock may be that is believed to be behind by the middle.
+func (l lag) unsure() time.Duration { return (l.most - l.least) / 2 }
+
+// wrong returns by how much the clock is to be adjusted: 0 if it may be right.
+func (l lag) wrong() time.Duration {
+	if l.least <= clockSlack && l.most >= -clockSlack {
+		return 0
+	}
+	return l.least + l.unsure()
+}
+
+// less is what is known once the clock was adjusted.
+func (l lag) less(adjust time.Duration) lag { return lag{l.least - adjust, l.most - adjust} }
+
+// and is what is known after a later look. What contradicts it is forgotten: somebody has
+// set a clock.
+func (l lag) and(seen lag) lag {
+	both := lag{max(l.least, seen.least), min(l.most, seen.most)}
+	if both.least > both.most {
+		return seen
+	}
+	return both
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,16 +13,19 @@ import (
 	"github.com/holtvm/holt/internal/agentproto"
 )
 
-// guestClock is the clock of a guest, and how long it takes to read a question and to
-// answer it.
+// guestClock is the clock of a guest.
 type guestClock struct {
-	off       time.Duration // it is ahead of the host's
-	reads     time.Duration
-	answers   time.Duration
-	quickFrom int // and it is quick from this question on; 0: never
-	asked     int
-	set       int
-	t         *testing.T
+	off   time.Duration // it is ahead of the host's
+	takes []exchange    // one for each question, and the last for all others
+	asked int
+	set   int
+	t     *testing.T
+}
+
+// exchange is how long it takes to read a question and to answer it.
+type exchange struct {
+	read, answer time.Duration
+	refuse, lose bool // instead of the answer, which is lost after the clock was set
 }
 
 func (g *guestClock) dial(context.Context, uint32) (net.Conn, error) {
@@ -33,10 +37,9 @@ func (g *guestClock) dial(context.Context, uint32) (net.Conn, error) {
 			g.t.Errorf("request %+v, %v", q, err)
 			return
 		}
-		if g.asked++; g.asked == g.quickFrom {
-			g.reads, g.answers = time.Millisecond, time.Millisecond
-		}
-		time.Sleep(g.reads)
+		take := g.takes[min(g.asked, len(g.takes)-1)]
+		g.asked++
+		time.Sleep(take.read)
 		if q.AdjustNS != 0 {
 			g.set++
 			g.off += time.Duration(q.AdjustNS)
@@ -44,42 +47,73 @@ func (g *guestClock) dial(context.Context, uint32) (net.Conn, error) {
 		out := agentproto.NewBatch(guest)
 		_ = out.Report(agentproto.Clock{NS: time.Now().Add(g.off).UnixNano()})
 		_ = out.Frame(agentproto.TypeOK, nil)
-		time.Sleep(g.answers)
-		_ = out.Flush()
+		time.Sleep(take.answer)
+		switch {
+		case take.refuse:
+			_ = agentproto.NewWriter(guest).Error(&agentproto.Error{Kind: agentproto.KindProtocol, Message: "no such operation"})
+		case !take.lose:
+			_ = out.Flush()
+		}
 	}()
 	return host, nil
 }
 
 // TestCheckClock: a clone's clock is set if it is wrong for certain, whichever way, and
-// asked for again if that cannot be told.
+// looked at until that can be told.
 func TestCheckClock(t *testing.T) {
 	const ms = time.Millisecond
+	quick := exchange{read: ms, answer: ms}
+	slowRead := exchange{read: 300 * ms, answer: ms}
+	slowAnswer := exchange{read: ms, answer: 300 * ms}
 	for name, c := range map[string]struct {
-		clock      guestClock
+		off        time.Duration
+		takes      []exchange
 		asked, set int
-		within     time.Duration
+		within     time.Duration // of the host's clock, at the end
+		after      time.Duration // it is given up
 	}{
-		"right":                 {guestClock{off: ms / 2, reads: ms, answers: ms}, 1, 0, ms},
-		"behind":                {guestClock{off: -2700 * ms, reads: ms, answers: ms}, 2, 1, ms},
-		"ahead":                 {guestClock{off: 2700 * ms, reads: ms, answers: ms}, 2, 1, ms},
-		"slow to read, right":   {guestClock{reads: 300 * ms, answers: ms}, clockTries, 0, 0},
-		"slow to answer, right": {guestClock{reads: ms, answers: 300 * ms}, clockTries, 0, 0},
-		"slow to read, behind":  {guestClock{off: -time.Hour, reads: 300 * ms, answers: ms}, clockTries, 1, 151 * ms},
-		"slow at first":         {guestClock{off: -2700 * ms, reads: 300 * ms, quickFrom: 3}, 4, 2, ms},
+		"right":                        {ms / 2, []exchange{quick}, 1, 0, ms, 0},
+		"behind":                       {-2700 * ms, []exchange{quick}, 2, 1, ms, 0},
+		"ahead":                        {2700 * ms, []exchange{quick}, 2, 1, ms, 0},
+		"slow to read, right":          {0, []exchange{slowRead}, 0, 0, 0, clockTime},
+		"slow to answer, right":        {0, []exchange{slowAnswer}, 0, 0, 0, clockTime},
+		"slow to read, behind":         {-time.Hour, []exchange{slowRead}, 0, 1, 151 * ms, clockTime},
+		"slow at first":                {-2700 * ms, []exchange{slowRead, slowRead, slowRead, quick}, 5, 2, ms, 0},
+		"slow for long":                {-59 * ms, append(slices.Repeat([]exchange{slowRead}, 12), quick), 14, 1, ms, 0},
+		"slow one way, then the other": {-59 * ms, []exchange{slowRead, slowAnswer}, 3, 1, 6 * ms, 0},
+		"an answer is lost":            {-2700 * ms, []exchange{quick, {lose: true}, quick}, 3, 1, ms, 0},
+		"it does not know how":         {-2700 * ms, []exchange{{refuse: true}}, 1, 0, 2700 * ms, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := c.clock
-				g.t = t
+				g := guestClock{off: c.off, takes: c.takes, t: t}
 				l := &life{dial: g.dial, log: slog.New(slog.DiscardHandler)}
+				begin := time.Now()
 				l.checkClock(t.Context())
-				if g.asked != c.asked || g.set != c.set || g.off.Abs() > c.within {
+				took := time.Since(begin)
+				if c.after == 0 && g.asked != c.asked || g.set != c.set || g.off.Abs() > c.within {
 					t.Errorf("asked %d times, set %d times, %v off; want %d, %d and %v at most", g.asked, g.set, g.off, c.asked, c.set, c.within)
+				}
+				if c.after != 0 && took != c.after || c.after == 0 && took >= clockTime {
+					t.Errorf("it was looked at for %v", took)
 				}
 			})
 		})
 	}
-	(&life{log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
-		return nil, errors.New("it has ended")
-	}}).checkClock(t.Context())
+}
+
+// TestCheckClockOfNobody: a VM that has ended is not asked for ever.
+func TestCheckClockOfNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		begin, asked := time.Now(), 0
+		(&life{log: slog.New(slog.DiscardHandler), dial: func(context.Context, uint32) (net.Conn, error) {
+			asked++
+			return nil, errors.New("it has ended")
+		}}).checkClock(ctx)
+		if took := time.Since(begin); took != 10*time.Second || asked > 20 {
+			t.Errorf("asked %d times in %v", asked, took)
+		}
+	})
 }
