@@ -1,13 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/holtvm/holt/internal/vmtest"
 )
 
 // memoryUse is what a process has of the host's memory, without what it maps of
@@ -28,42 +29,17 @@ func memoryOf(pid int, guest uint64) (memoryUse, error) {
 	return sumMappings(f, guest)
 }
 
-// sumMappings reads proc_pid_smaps(5): for each mapping a line with its addresses
-// and its file, then lines of the form "Key: value", "Size" the first of them.
-func sumMappings(r io.Reader, guest uint64) (use memoryUse, err error) {
-	lines, ofGuest := 0, false
-	for s := bufio.NewScanner(r); ; lines++ {
-		if !s.Scan() {
-			if s.Err() == nil && lines == 0 {
-				return use, io.ErrUnexpectedEOF // of a process that has just ended
-			}
-			return use, s.Err()
-		}
-		fields := strings.Fields(s.Text())
-		if len(fields) >= 5 && !strings.HasSuffix(fields[0], ":") {
-			ofGuest = len(fields) > 5 && strings.HasPrefix(fields[5], "/memfd:")
+// sumMappings adds up what is not the guest's.
+func sumMappings(smaps io.Reader, guest uint64) (use memoryUse, err error) {
+	mappings, err := vmtest.ReadSmaps(smaps)
+	for _, m := range mappings {
+		if strings.HasPrefix(m.Name, "/memfd:") || guest != 0 && m.Bytes["Size"] == int64(guest) {
 			continue
 		}
-		if len(fields) != 3 {
-			continue
-		}
-		switch key := fields[0]; key {
-		case "Size:", "Rss:", "Pss:":
-			kib, err := strconv.ParseUint(fields[1], 10, 64)
-			if err != nil {
-				return use, fmt.Errorf("smaps: %w", err)
-			}
-			switch {
-			case key == "Size:":
-				ofGuest = ofGuest || guest != 0 && kib == guest>>10
-			case ofGuest:
-			case key == "Rss:":
-				use.rss += float64(kib) / 1024
-			default:
-				use.pss += float64(kib) / 1024
-			}
-		}
+		use.rss += float64(m.Bytes["Rss"]) / (1 << 20)
+		use.pss += float64(m.Bytes["Pss"]) / (1 << 20)
 	}
+	return use, err
 }
 
 // children are the processes that pid started, whatever thread it was.
