@@ -2,6 +2,7 @@ package kvmapi
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,14 +60,21 @@ func (d *Device) MSRIndexList() ([]uint32, error) {
 // MSRs is KVM_GET_MSRS (4.18). The kernel stops at the first register that it
 // cannot read: the result ends before that one, without an error, and its
 // length tells which it was.
-func (c *VCPU) MSRs(indices []uint32) ([]MSREntry, error) {
+func (c *VCPU) MSRs(indices []uint32) ([]MSREntry, error) { return getMSRs(c.f, indices) }
+
+// FeatureMSRs is KVM_GET_MSRS (4.18) of /dev/kvm: of registers that tell features, what
+// this host can show a guest. The result ends before the first that is none of those, as
+// that of [VCPU.MSRs] does.
+func (d *Device) FeatureMSRs(indices []uint32) ([]MSREntry, error) { return getMSRs(d.f, indices) }
+
+func getMSRs(f *os.File, indices []uint32) ([]MSREntry, error) {
 	read := make([]MSREntry, 0, len(indices))
 	for len(indices) > 0 {
 		arg := msrs{N: uint32(min(len(indices), maxMSRs))}
 		for i, index := range indices[:arg.N] {
 			arg.Entries[i].Index = index
 		}
-		n, err := ioctlCount(c.f, ioGetMSRs, &arg)
+		n, err := ioctlCount(f, ioGetMSRs, &arg)
 		if err != nil {
 			return nil, fmt.Errorf("get msrs: %w", err)
 		}

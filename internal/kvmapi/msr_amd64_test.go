@@ -51,6 +51,16 @@ func TestMSRs(t *testing.T) {
 	}
 }
 
+// TestFeatureMSRs: /dev/kvm tells what registers of features say.
+func TestFeatureMSRs(t *testing.T) {
+	const revision = 0x8B // of the microcode, IA32_BIOS_SIGN_ID: one of either vendor's
+	m := newMachine(t, false)
+	got, err := m.dev.FeatureMSRs([]uint32{revision, msrNone, revision})
+	if err != nil || len(got) != 1 || got[0].Index != revision {
+		t.Errorf("read %+v, %v; want %#x alone", got, err, revision)
+	}
+}
+
 func TestRefusedMSR(t *testing.T) {
 	m := newMachine(t, false)
 	err := m.vcpu.SetMSRs([]MSREntry{{Index: msrSTAR, Data: 1}, {Index: msrNone}, {Index: msrLSTAR, Data: 2}})

@@ -200,6 +200,11 @@ func (m *machine) hostProcessor(dev *kvmapi.Device) (processor, error) {
 		m.log.Debug("the processor's TSC frequency is not known", "error", err)
 		p.tscKHz = 0
 	}
+	told, err := dev.FeatureMSRs([]uint32{msrArchCapabilities})
+	if err != nil {
+		return p, err
+	}
+	p.immune, _ = msr(told, msrArchCapabilities)
 	p.leaves, err = dev.SupportedCPUID()
 	return p, err
 }

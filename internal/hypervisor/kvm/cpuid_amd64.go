@@ -59,6 +59,7 @@ const apicTimerKHz = 1_000_000
 // processor says what all vCPUs' CPUID has in common.
 type processor struct {
 	leaves      cpuid  // what the host supports
+	immune      uint64 // the host's IA32_ARCH_CAPABILITIES; 0 if it has none
 	count       int    // vCPUs
 	tscKHz      uint32 // 0 if unknown
 	tscDeadline bool

@@ -24,7 +24,7 @@ type machine struct {
 	irqs    []interrupt // that are not a device's own
 	button  interrupt   // among them, the power button's
 	gate    *gate
-	begin   func() error // called by each vCPU's thread before it first runs
+	begin   func() error // does once what is left to do when the first vCPU is about to run
 	ended   chan ending  // gets the first end's argument
 }
 

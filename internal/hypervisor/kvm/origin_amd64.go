@@ -7,7 +7,6 @@ import (
 
 	"github.com/holtvm/holt/internal/guestmem"
 	"github.com/holtvm/holt/internal/hypervisor"
-	"github.com/holtvm/holt/internal/kvmapi"
 )
 
 // goOn puts a machine that has its origin's memory, devices and vCPUs there where the
@@ -23,7 +22,7 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 	if err := m.fits(s); err != nil {
 		return fmt.Errorf("saved state: %w", err)
 	}
-	if err := m.checkProcessor(s.VCPUs, p); err != nil {
+	if err := checkProcessor(s.VCPUs, p); err != nil {
 		return err
 	}
 	if err := m.loadState(s); err != nil {
@@ -42,7 +41,7 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 	if err := m.prefetch(o.WorkingSet); err != nil {
 		return err
 	}
-	if err := m.beginAgain(s, o.Ready); err != nil {
+	if err := m.setOff(s, o.Ready); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -50,7 +49,7 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 		if time.Since(begun) < time.Millisecond {
 			return nil
 		}
-		return m.beginAgain(s, o.Ready)
+		return m.setOff(s, o.Ready)
 	})
 	for _, d := range m.devices {
 		d.transport.Resume()
@@ -58,10 +57,10 @@ func (m *machine) goOn(o hypervisor.Origin, p processor) error {
 	return nil
 }
 
-// beginAgain does what is to be done last: for the guest, time passes from then on. It is
+// setOff does what is to be done last: for the guest, time passes from then on. It is
 // done here, so that what is wrong is known, and again by the first vCPU that runs if that
 // had to wait: a guest that is a second late does other things first than it was about to.
-func (m *machine) beginAgain(s State, ready func(*guestmem.Memory) error) error {
+func (m *machine) setOff(s State, ready func(*guestmem.Memory) error) error {
 	if err := m.loadClocks(s); err != nil {
 		return fmt.Errorf("load saved clocks: %w", err)
 	}
@@ -90,18 +89,14 @@ func (m *machine) prefetch(runs []guestmem.Run) error {
 
 // checkProcessor returns a *hypervisor.CPUError unless this host has what the guest
 // was shown: it goes on believing that.
-func (m *machine) checkProcessor(saved []VCPUState, p processor) error {
+func checkProcessor(saved []VCPUState, p processor) error {
 	host := p.cpuid(0)
-	for i, s := range saved {
+	for _, s := range saved {
 		e := &hypervisor.CPUError{Missing: missing(s.CPUID, host), Vendor: s.CPUID.vendor(), HostVendor: host.vendor()}
 		if e.Vendor != e.HostVendor {
 			return e
 		}
-		immune, err := missingImmunity(m.vcpus[i].api, s)
-		if err != nil {
-			return err
-		}
-		if e.Missing = append(e.Missing, immune...); len(e.Missing) > 0 {
+		if e.Missing = append(e.Missing, missingImmunity(s, p.immune)...); len(e.Missing) > 0 {
 			return e
 		}
 	}
@@ -113,22 +108,14 @@ func (m *machine) checkProcessor(saved []VCPUState, p processor) error {
 const vulnerabilities = 1<<2 | 1<<19
 
 // missingImmunity is what the guest was told that its processor is not vulnerable to,
-// and what this host's KVM does not tell a fresh vCPU.
-func missingImmunity(fresh *kvmapi.VCPU, s VCPUState) (names []string, err error) {
-	told, ok := msr(s.MSRs, msrArchCapabilities)
-	if !ok {
-		return nil, nil
-	}
-	host, err := readMSRs(fresh, []uint32{msrArchCapabilities})
-	if err != nil {
-		return nil, err
-	}
-	has, _ := msr(host, msrArchCapabilities)
-	lacks := told &^ has &^ vulnerabilities
+// and what this host's IA32_ARCH_CAPABILITIES does not say.
+func missingImmunity(s VCPUState, host uint64) (names []string) {
+	told, _ := msr(s.MSRs, msrArchCapabilities)
+	lacks := told &^ host &^ vulnerabilities
 	for n := range 64 {
 		if lacks>>n&1 != 0 {
 			names = append(names, fmt.Sprintf("arch_capabilities:%d", n))
 		}
 	}
-	return names, nil
+	return names
 }

@@ -34,13 +34,10 @@ func (m *machine) run(c *vcpu) {
 		c.tid.Store(0)
 		m.gate.leave()
 	}()
-	for began := false; m.gate.enter(func() { c.api.SetImmediateExit(false) }); {
-		if !began {
-			if err := m.begin(); err != nil {
-				m.end(ending{kind: failed, err: err})
-				return
-			}
-			began = true
+	for m.gate.enter(func() { c.api.SetImmediateExit(false) }) {
+		if err := m.begin(); err != nil {
+			m.end(ending{kind: failed, err: err})
+			return
 		}
 		if !m.serve(c) {
 			return
