@@ -62,7 +62,7 @@ func (l *life) askClock(ctx context.Context, adjust time.Duration) (lag, error) 
 	}
 	asked := time.Now()
 	guest, err := agentclient.Clock(ctx, conn, adjust)
-	return lag{asked.Sub(guest), time.Now().Sub(guest)}, err
+	return lag{asked.Sub(guest), time.Since(guest)}, err
 }
 
 // lag is what is known of how much a clock is behind: this at least, and this at most.
