@@ -224,7 +224,7 @@ func TestClones(t *testing.T) {
 	t.Logf("the restored ones got to %v", counts)
 
 	// All of them work: an outer VM's one processor is enough for some at a time.
-	n := vmtest.Times(50, 4)
+	n := vmtest.Times(50, 3)
 	for ; n > atOnce; n -= atOnce {
 		clones := fork(t, vm, atOnce)
 		for _, clone := range clones {
@@ -240,6 +240,8 @@ func TestClones(t *testing.T) {
 			finish(t, clone)
 		}
 	}
+	kill(t, clones[2:])
+	clones = clones[:2]
 	// A copy of a copy, and one more of the first, whose memory is in layers by now.
 	again := fork(t, clones[0], 1)
 	more := fork(t, vm, 1)
@@ -288,7 +290,7 @@ echo m$(cat /etc/machine-id); cat /sys/class/net/eth0/address /proc/sys/kernel/r
 		worst = max(worst, clockError(t, one))
 		drawn = append(drawn, strings.Fields(run(t, one, "cat /tmp/drawn")))
 	}
-	for left := vmtest.Times(100, 6); left > 0; left -= atOnce {
+	for left := vmtest.Times(100, 4); left > 0; left -= atOnce {
 		clones := fork(t, vm, min(left, atOnce))
 		for _, clone := range clones {
 			look(clone)
